@@ -1,0 +1,185 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Config says what is read and how it becomes packs. Default gives the values of keys that are not set.
+type Config struct {
+	// Train, Valid and Test are the sources of the three splits.
+	Train Sources `yaml:"train" json:"train" jsonschema:"description=what to train on: a path or glob or builtin:licenses or a list of these"`
+	Valid Sources `yaml:"valid,omitempty" json:"valid,omitempty" jsonschema:"description=what to validate on"`
+	Test  Sources `yaml:"test,omitempty" json:"test,omitempty" jsonschema:"description=what to test on"`
+	// ValidShare moves this share of the train rows, chosen by a hash of their content, to valid; only without Valid.
+	ValidShare float64 `yaml:"valid_share,omitempty" json:"valid_share,omitempty" jsonschema:"minimum=0,maximum=0.5,description=share of train rows (chosen by hash) that become valid when valid is not given"`
+
+	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt,enum=sharegpt,enum=alpaca,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
+	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty" jsonschema:"description=names of the columns where they differ from the usual ones such as prompt: question"`
+
+	Seq        int    `yaml:"seq" json:"seq" jsonschema:"minimum=2,description=longest pack in tokens"`
+	Packing    bool   `yaml:"packing" json:"packing" jsonschema:"description=several rows in one pack; they do not see each other"`
+	Order      string `yaml:"order" json:"order" jsonschema:"enum=file,enum=shuffled,description=order of train; valid and test are always read in file order"`
+	Overlength string `yaml:"overlength" json:"overlength" jsonschema:"enum=error,enum=truncate,enum=drop,enum=split,description=what to do with a row longer than seq"`
+	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=all,description=which tokens of a conversation are supervised; text is always supervised whole"`
+	// Documents says what is one document of a .txt file: the file, or each block between blank lines, or each line.
+	Documents string `yaml:"documents,omitempty" json:"documents,omitempty" jsonschema:"enum=file,enum=blocks,enum=lines,description=what is one document of a .txt file"`
+	// Cache is the folder of built-in data sets; empty: the user's cache folder.
+	Cache string `yaml:"cache,omitempty" json:"cache,omitempty" jsonschema:"description=folder for built-in data sets (the user's cache folder when empty)"`
+}
+
+// Source is one entry of a split.
+type Source struct {
+	Path    string            `yaml:"path" json:"path" jsonschema:"description=a file or glob or folder or builtin:licenses"`
+	Format  string            `yaml:"format,omitempty" json:"format,omitempty"`   // as Config.Format, for this source alone
+	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty"` // as Config.Columns
+	Where   string            `yaml:"where,omitempty" json:"where,omitempty" jsonschema:"description=rows to keep such as split=train or lang!=de; several are joined by commas"`
+	Weight  float64           `yaml:"weight,omitempty" json:"weight,omitempty" jsonschema:"minimum=0,description=passes over this source in one epoch; 0.5 takes half of the rows"`
+	Limit   int               `yaml:"limit,omitempty" json:"limit,omitempty" jsonschema:"minimum=0,description=first rows to take; 0 for all"`
+}
+
+// Sources is a list of sources. In YAML and JSON it may also be written as one path or one source.
+type Sources []Source
+
+// Default is the configuration of a recipe that names no data.
+func Default() Config {
+	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file"}
+}
+
+// Problem is one thing wrong with a Config.
+type Problem struct {
+	Path    string // "train[0].where", relative to the Config
+	Message string
+}
+
+var (
+	formatNames = []string{"auto", "messages", "prompt", "sharegpt", "alpaca", "text", "tokens"}
+	orders      = []string{"file", "shuffled"}
+	overlengths = []string{"error", "truncate", "drop", "split"}
+	losses      = []string{"assistant", "all"}
+	documents   = []string{"file", "blocks", "lines"}
+	splits      = []string{"train", "valid", "test"}
+)
+
+// Validate lists everything that is wrong with c itself; it does not look at files.
+func (c Config) Validate() []Problem {
+	var ps []Problem
+	add := func(path, format string, args ...any) { ps = append(ps, Problem{path, fmt.Sprintf(format, args...)}) }
+	oneOf := func(path, value string, allowed []string, empty bool) {
+		if !slices.Contains(allowed, value) && (value != "" || !empty) {
+			add(path, "expected %s, found %q", strings.Join(allowed, ", "), value)
+		}
+	}
+	if len(c.Train)+len(c.Valid)+len(c.Test) == 0 {
+		add("train", "expected a path, glob or builtin:licenses, found nothing")
+	}
+	for i, ss := range []Sources{c.Train, c.Valid, c.Test} {
+		for j, s := range ss {
+			at := fmt.Sprintf("%s[%d].", splits[i], j)
+			if s.Path == "" {
+				add(at+"path", "expected a path, found nothing")
+			}
+			if name, ok := strings.CutPrefix(s.Path, "builtin:"); ok && !slices.Contains(builtins, name) {
+				add(at+"path", "expected builtin:%s, found %q", strings.Join(builtins, " or builtin:"), s.Path)
+			}
+			oneOf(at+"format", s.Format, formatNames, true)
+			if _, err := parseWhere(s.Where); err != nil {
+				add(at+"where", "%v", err)
+			}
+			if !(s.Weight >= 0 && s.Weight <= 1000) {
+				add(at+"weight", "expected 0 to 1000 passes, found %v", s.Weight)
+			}
+			if s.Limit < 0 {
+				add(at+"limit", "expected rows, found %d", s.Limit)
+			}
+			validColumns(s.Columns, func(key string) { add(at+"columns."+key, "expected one of %s", strings.Join(columnKeys, ", ")) })
+		}
+	}
+	validColumns(c.Columns, func(key string) { add("columns."+key, "expected one of %s", strings.Join(columnKeys, ", ")) })
+	oneOf("format", c.Format, formatNames, true)
+	oneOf("order", c.Order, orders, false)
+	oneOf("overlength", c.Overlength, overlengths, false)
+	oneOf("loss", c.Loss, losses, false)
+	oneOf("documents", c.Documents, documents, true)
+	if c.Seq < 2 {
+		add("seq", "expected at least 2 tokens, found %d", c.Seq)
+	}
+	switch {
+	case !(c.ValidShare >= 0 && c.ValidShare <= 0.5):
+		add("valid_share", "expected 0 to 0.5, found %v", c.ValidShare)
+	case c.ValidShare > 0 && len(c.Valid) > 0:
+		add("valid_share", "expected no share when valid names its own sources")
+	}
+	return ps
+}
+
+func validColumns(columns map[string]string, bad func(key string)) {
+	var keys []string
+	for k := range columns {
+		if !slices.Contains(columnKeys, k) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		bad(k)
+	}
+}
+
+// sources returns the sources of a split, with the settings they take from the Config.
+func (c Config) sources(split string) Sources {
+	var ss Sources
+	switch split {
+	case "train":
+		ss = c.Train
+	case "valid":
+		ss = c.Valid
+		if len(ss) == 0 && c.ValidShare > 0 {
+			ss = c.Train
+		}
+	case "test":
+		ss = c.Test
+	}
+	out := slices.Clone(ss)
+	for i := range out {
+		s := &out[i]
+		if s.Format == "" {
+			s.Format = c.Format
+		}
+		if s.Format == "" {
+			s.Format = "auto"
+		}
+		if s.Columns == nil {
+			s.Columns = c.Columns
+		}
+		if s.Weight == 0 || split != "train" {
+			s.Weight = 1
+		}
+	}
+	return out
+}
+
+// condition is one comparison of a where clause.
+type condition struct {
+	column, value string
+	not           bool
+}
+
+// parseWhere reads "a=b,c!=d".
+func parseWhere(where string) ([]condition, error) {
+	var cs []condition
+	for part := range strings.SplitSeq(where, ",") {
+		if strings.TrimSpace(where) == "" {
+			break
+		}
+		column, value, ok := strings.Cut(part, "=")
+		column, not := strings.CutSuffix(strings.TrimSpace(column), "!")
+		column = strings.TrimSpace(column)
+		if !ok || column == "" {
+			return nil, fmt.Errorf("expected column=value or column!=value, found %q", part)
+		}
+		cs = append(cs, condition{column, strings.TrimSpace(value), not})
+	}
+	return cs, nil
+}

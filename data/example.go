@@ -1,0 +1,71 @@
+package data
+
+// Example is one row as tokens.
+type Example struct {
+	IDs    []int32 // (T)
+	Labels []int32 // (T): the token to predict at position i, IDs[i] itself, or -100 where nothing is supervised
+	Key    string  // file:row, for messages
+}
+
+// Supervised counts the labels that a model is trained on: those that a token before them can predict.
+func (e *Example) Supervised() int {
+	n := 0
+	for i := 1; i < len(e.Labels); i++ {
+		if e.Labels[i] >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Pack is what a model sees at once: one or more documents one after another, of any total length up to Config.Seq.
+type Pack struct {
+	IDs    []int32 // (T)
+	Pos    []int32 // (T): position within the own document
+	Start  []int32 // (T): index in the pack of the first token that this token may see: the begin of its document
+	Labels []int32 // (T): what token i must predict, the token after it, or -1 for nothing
+	Doc    []int32 // (T): number of the document
+	// Keys name the rows of the documents.
+	Keys       []string // (Docs)
+	Docs       int
+	Supervised int // labels that are not -1
+}
+
+// Stats counts what a stream has read since it was opened or sought: rows, and what became of them.
+type Stats struct {
+	Rows       int `json:"rows"`       // read, after where and limit
+	Examples   int `json:"examples"`   // documents in packs; more than rows when long ones were split
+	Tokens     int `json:"tokens"`     // in packs
+	Supervised int `json:"supervised"` // labels in packs
+	Packs      int `json:"packs"`
+	Truncated  int `json:"truncated"` // rows that lost tokens
+	Lost       int `json:"lost"`      // tokens of truncated and dropped rows that are in no pack
+	Dropped    int `json:"dropped"`   // rows that are in no pack
+	Split      int `json:"split"`     // rows that became several documents
+	Empty      int `json:"empty"`     // rows without text, which are in no pack
+	Seq        int `json:"seq"`
+}
+
+// Fill is the share of the packs' room that holds tokens.
+func (s Stats) Fill() float64 {
+	if s.Packs == 0 {
+		return 0
+	}
+	return float64(s.Tokens) / float64(s.Packs*s.Seq)
+}
+
+// State is a place in a stream. It is small and can be written as JSON; Seek continues at it exactly.
+type State struct {
+	Epoch  int     `json:"epoch"`
+	Window int     `json:"window"` // windows begun in this epoch
+	Places []Place `json:"places"` // per source: where the window begins
+	Draws  uint64  `json:"draws"`  // rows drawn in this epoch before the window
+	Packs  int     `json:"packs"`  // packs already taken from the window
+}
+
+// Place is where the next row of a source is.
+type Place struct {
+	Block int `json:"block"` // index in the epoch's order of blocks (row group, record batch, range of lines)
+	Row   int `json:"row"`   // rows of that block already read
+	Taken int `json:"taken"` // rows of the source taken in this epoch
+}

@@ -1,0 +1,4 @@
+package data
+
+// builtins are the data sets that come with the program.
+var builtins = []string{"licenses", "licenses-text"}
