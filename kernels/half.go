@@ -17,21 +17,13 @@ func F32FromF16(dst []float32, src []uint16) { f32FromF16(dst, src[:len(dst)]) }
 
 func bf16FromF32Plain(dst []uint16, src []float32) {
 	for i, x := range src {
-		dst[i] = bf16Bits(x)
+		dst[i] = roundBF16(x)
 	}
-}
-
-func bf16Bits(x float32) uint16 {
-	b := math.Float32bits(x)
-	if b&0x7fffffff > 0x7f800000 {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
 func f32FromBF16Plain(dst []float32, src []uint16) {
 	for i, x := range src {
-		dst[i] = math.Float32frombits(uint32(x) << 16)
+		dst[i] = widenBF16(x)
 	}
 }
 
