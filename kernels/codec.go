@@ -1,0 +1,133 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+)
+
+// A Codec tells how a stored type becomes numbers: blocks of Block values in Bytes bytes. Codecs are compared by address.
+type Codec struct {
+	Name         string
+	Block, Bytes int
+	// F32 decodes len(dst) values, a multiple of Block.
+	F32 func(dst []float32, src []byte)
+	// BF16 gives F32's values rounded to nearest even; nil: F32 is called and rounded.
+	BF16 func(dst []uint16, src []byte)
+}
+
+// The plain float types. Their data is little-endian; Data of an F32 Matrix must be 4-byte aligned, of the others 2-byte.
+var (
+	F32  = &Codec{Name: "F32", Block: 1, Bytes: 4, F32: decodeF32, BF16: decodeF32BF16}
+	BF16 = &Codec{Name: "BF16", Block: 1, Bytes: 2, F32: decodeBF16, BF16: copyBF16}
+	F16  = &Codec{Name: "F16", Block: 1, Bytes: 2, F32: decodeF16, BF16: DecodeF16}
+)
+
+// A Matrix is Rows x Cols stored values; row i begins at Data[i*Stride]. Cols is a multiple of the block.
+type Matrix struct {
+	Rows, Cols int
+	Stride     int // bytes from row to row; 0: the rows are dense
+	Data       []byte
+	*Codec
+}
+
+// Floats views a dense float32 matrix (rows, cols) as a Matrix, without a copy.
+func Floats(x []float32, rows, cols int) Matrix {
+	if len(x) < rows*cols {
+		panic("kernels: Floats: slice shorter than the matrix")
+	}
+	m := Matrix{Rows: rows, Cols: cols, Stride: 4 * cols, Codec: F32}
+	if rows*cols > 0 {
+		m.Data = unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*rows*cols)
+	}
+	return m
+}
+
+// rowBytes is the bytes of n values; stride the bytes from row to row.
+func (m *Matrix) rowBytes(n int) int { return (n + m.Block - 1) / m.Block * m.Bytes }
+
+func (m *Matrix) stride() int {
+	if m.Stride != 0 {
+		return m.Stride
+	}
+	return m.rowBytes(m.Cols)
+}
+
+// span is the bytes of columns [c0, c1) of a row, and how many values before c0 its first block holds.
+func (m *Matrix) span(row, c0, c1 int) (src []byte, skip int) {
+	b0, b1 := c0/m.Block, (c1+m.Block-1)/m.Block
+	at := row * m.stride()
+	return m.Data[at+b0*m.Bytes : at+b1*m.Bytes], c0 - b0*m.Block
+}
+
+// check panics unless m is rows x cols and its data is long enough.
+func (m *Matrix) check(what string, rows, cols int) {
+	switch {
+	case m.Codec == nil:
+		panic("kernels: " + what + ": no codec")
+	case m.Rows != rows || m.Cols != cols:
+		panic("kernels: " + what + ": shape does not fit the product")
+	case rows > 0 && cols > 0 && len(m.Data) < (rows-1)*m.stride()+m.rowBytes(cols):
+		panic("kernels: " + what + ": data shorter than the shape")
+	}
+}
+
+// roundBF16 is x rounded to bf16, nearest even; a NaN stays one.
+func roundBF16(x float32) uint16 {
+	b := math.Float32bits(x)
+	if b&0x7fffffff > 0x7f800000 {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}
+
+func widenBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
+
+// widenF16 is the float32 of an IEEE half.
+func widenF16(h uint16) float32 {
+	sign, exp, man := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
+	switch exp {
+	case 0:
+		return math.Float32frombits(sign | math.Float32bits(float32(man)/(1<<24)))
+	case 31:
+		return math.Float32frombits(sign | 0x7f800000 | man<<13)
+	}
+	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+}
+
+func decodeF32(dst []float32, src []byte) {
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+	}
+}
+
+func decodeF32BF16(dst []uint16, src []byte) {
+	for i := range dst {
+		dst[i] = roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
+	}
+}
+
+func decodeBF16(dst []float32, src []byte) {
+	for i := range dst {
+		dst[i] = widenBF16(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+func copyBF16(dst []uint16, src []byte) {
+	for i := range dst {
+		dst[i] = binary.LittleEndian.Uint16(src[2*i:])
+	}
+}
+
+func decodeF16(dst []float32, src []byte) {
+	for i := range dst {
+		dst[i] = widenF16(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+// DecodeF16 is dst[i] = bf16(half src[2i:]).
+func DecodeF16(dst []uint16, src []byte) {
+	for i := range dst {
+		dst[i] = roundBF16(widenF16(binary.LittleEndian.Uint16(src[2*i:])))
+	}
+}

@@ -1,0 +1,12 @@
+//go:build !amd64 || purego
+
+package kernels
+
+import "runtime"
+
+// detectLevel: without assembly there is one level.
+func detectLevel() (cpuLevel, string) {
+	return levelPlain, "this build has no assembly for " + runtime.GOARCH
+}
+
+func cpuFeatures() []string { return nil }

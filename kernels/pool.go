@@ -1,0 +1,172 @@
+package kernels
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// A Pool runs the tasks of one operation on several goroutines. Tasks are cut by shape alone and each owns its outputs, so which
+// worker takes which changes nothing. A nil *Pool runs everything in the calling goroutine.
+//
+// A worker that has nothing to do spins for about 0.1 ms before it parks: a training step is a chain of operations of a millisecond
+// or less, and waking a parked goroutine costs a good part of that.
+type Pool struct {
+	workers int
+	spin    int // polls before parking
+	panels  []panels
+	mm      multiply // the product under way; here so that MatMul allocates nothing
+
+	mu      sync.Mutex // one operation at a time
+	job     func(worker, task int)
+	tasks   int
+	next    atomic.Int64  // next task to claim
+	seq     atomic.Uint64 // jobs started
+	running atomic.Int32  // workers still in the job
+	waiting atomic.Bool   // the caller has parked on done
+	done    chan struct{}
+	parked  []atomic.Bool
+	wake    []chan struct{}
+	closed  bool
+}
+
+// spins is how often a worker polls before it parks, about 40 ns each.
+const spins = 3000
+
+// NewPool starts workers-1 goroutines; the caller of Run is the last worker. workers 0 means GOMAXPROCS. Close ends them.
+func NewPool(workers int) *Pool {
+	procs := runtime.GOMAXPROCS(0)
+	if workers <= 0 {
+		workers = procs
+	}
+	p := newSerial(workers)
+	p.done = make(chan struct{}, 1)
+	p.parked, p.wake = make([]atomic.Bool, workers), make([]chan struct{}, workers)
+	if workers <= procs { // with more workers than processors a spinning one is in the way
+		p.spin = spins
+	}
+	for w := 1; w < workers; w++ {
+		p.wake[w] = make(chan struct{}, 1)
+		go p.worker(w)
+	}
+	return p
+}
+
+// newSerial makes the parts of a Pool that need no goroutine.
+func newSerial(workers int) *Pool {
+	p := &Pool{workers: workers, panels: newPanels(workers)}
+	p.mm.bind(p)
+	return p
+}
+
+// Workers is the number of workers, 1 for a nil Pool: Run passes worker numbers below it.
+func (p *Pool) Workers() int {
+	if p == nil {
+		return 1
+	}
+	return p.workers
+}
+
+// Run calls f(worker, task) once for each task in [0, tasks), claimed in ascending order, and returns when all are done.
+// Calls from several goroutines take turns; f must not call Run or an operation on the same Pool.
+func (p *Pool) Run(tasks int, f func(worker, task int)) {
+	if p == nil {
+		for t := range tasks {
+			f(0, t)
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.run(tasks, f)
+}
+
+// run is Run with p.mu held.
+func (p *Pool) run(tasks int, f func(worker, task int)) {
+	if p.closed {
+		panic("kernels: use of a closed Pool")
+	}
+	if tasks <= 1 || p.workers == 1 {
+		for t := range tasks {
+			f(0, t)
+		}
+		return
+	}
+	p.tasks = tasks
+	p.next.Store(0)
+	p.start(f)
+	p.claim(0, f, tasks)
+	for range p.spin {
+		if p.running.Load() == 0 {
+			return
+		}
+		pause()
+	}
+	p.waiting.Store(true)
+	if p.running.Load() == 0 && p.waiting.CompareAndSwap(true, false) {
+		return
+	}
+	<-p.done
+}
+
+// claim runs tasks until none is left.
+func (p *Pool) claim(worker int, f func(worker, task int), tasks int) {
+	for t := int(p.next.Add(1)) - 1; t < tasks; t = int(p.next.Add(1)) - 1 {
+		f(worker, t)
+	}
+}
+
+// start publishes a job (nil: the end) and wakes who is parked.
+func (p *Pool) start(f func(worker, task int)) {
+	p.job = f
+	p.running.Store(int32(p.workers - 1))
+	p.seq.Add(1)
+	for w := 1; w < p.workers; w++ {
+		if p.parked[w].CompareAndSwap(true, false) {
+			p.wake[w] <- struct{}{}
+		}
+	}
+}
+
+func (p *Pool) worker(w int) {
+	for last := uint64(0); ; last++ {
+		p.await(w, last)
+		if p.job == nil {
+			return
+		}
+		p.claim(w, p.job, p.tasks)
+		if p.running.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
+			p.done <- struct{}{}
+		}
+	}
+}
+
+// await returns when a job after last has started.
+func (p *Pool) await(w int, last uint64) {
+	for range p.spin {
+		if p.seq.Load() != last {
+			return
+		}
+		pause()
+	}
+	p.parked[w].Store(true)
+	if p.seq.Load() == last || !p.parked[w].CompareAndSwap(true, false) {
+		<-p.wake[w]
+	}
+}
+
+// Close ends the workers; the Pool must not be used afterwards. Closing twice, or a nil Pool, does nothing.
+func (p *Pool) Close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	if p.workers > 1 {
+		p.start(nil)
+	}
+}

@@ -1,0 +1,106 @@
+package kernels
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+)
+
+func TestPoolRunsEachTaskOnce(t *testing.T) {
+	for _, workers := range []int{-1, 0, 1, 2, 3, 7} { // -1: the nil Pool
+		var p *Pool
+		if workers >= 0 {
+			p = NewPool(workers)
+		}
+		for _, tasks := range []int{0, 1, 2, 5, 100} {
+			for range 20 {
+				count := make([]atomic.Int32, tasks)
+				p.Run(tasks, func(worker, task int) {
+					if worker < 0 || worker >= p.Workers() {
+						t.Errorf("worker %d of %d", worker, p.Workers())
+					}
+					count[task].Add(1)
+				})
+				for i := range count {
+					if n := count[i].Load(); n != 1 {
+						t.Fatalf("%d workers, task %d of %d ran %d times", workers, i, tasks, n)
+					}
+				}
+			}
+		}
+		p.Close()
+		p.Close()
+	}
+}
+
+// TestPoolParks lets the workers run out of spins between jobs.
+func TestPoolParks(t *testing.T) {
+	p := NewPool(3)
+	defer p.Close()
+	p.spin = 0
+	var n atomic.Int32
+	for range 200 {
+		p.Run(3, func(_, _ int) { n.Add(1) })
+		runtime.Gosched()
+	}
+	if n.Load() != 600 {
+		t.Fatalf("%d tasks ran, want 600", n.Load())
+	}
+}
+
+func TestPoolConcurrentCallers(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	var n atomic.Int32
+	done := make(chan bool)
+	for range 4 {
+		go func() {
+			for range 50 {
+				p.Run(4, func(_, _ int) { n.Add(1) })
+			}
+			done <- true
+		}()
+	}
+	for range 4 {
+		<-done
+	}
+	if n.Load() != 800 {
+		t.Fatalf("%d tasks ran, want 800", n.Load())
+	}
+}
+
+// TestPoolCloseEndsWorkers: a worker that has left shows as one goroutine fewer.
+func TestPoolCloseEndsWorkers(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		p := NewPool(4)
+		p.Run(8, func(_, _ int) {})
+		p.Close()
+	}
+	for range 1_000_000 { // Close does not wait for the last instructions of a worker
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
+
+func TestChooseLevel(t *testing.T) {
+	for _, c := range []struct {
+		best   cpuLevel
+		wanted string
+		level  cpuLevel
+		reason string
+	}{
+		{levelAVX512, "", levelAVX512, "why"},
+		{levelAVX512, "plain", levelPlain, "TUNE_KERNELS=plain"},
+		{levelAVX512, "avx2", levelAVX2, "TUNE_KERNELS=avx2"},
+		{levelAVX2, "avx512", levelAVX2, "TUNE_KERNELS=avx512 asks for more than there is: why"},
+		{levelAVX2, "sse", levelAVX2, "TUNE_KERNELS=sse is not one of [plain avx2 avx512 avx512bf16]: ignored"},
+	} {
+		if l, r := chooseLevel(c.best, "why", c.wanted); l != c.level || r != c.reason {
+			t.Errorf("%v %q: got %v, %q", c.best, c.wanted, l, r)
+		}
+	}
+}
