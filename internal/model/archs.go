@@ -1,0 +1,18 @@
+package model
+
+import (
+	"maps"
+	"slices"
+)
+
+// archs has one line for each model_type of config.json.
+var archs = map[string]func(*config) Spec{
+	"llama":   llama,
+	"mistral": mistral,
+	"qwen2":   qwen2,
+	"qwen3":   qwen3,
+	"smollm3": smollm3,
+}
+
+// Archs lists the families that can be read.
+func Archs() []string { return slices.Sorted(maps.Keys(archs)) }
