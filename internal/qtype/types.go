@@ -1,0 +1,210 @@
+// Package qtype is the table of storage types: how the numbers of one tensor lie in memory and in files.
+//
+// One row is the whole truth about a type. A new type is one file with its Decode and Encode, one row here, and one line
+// in the test's list; file formats, conversion and the command line take it from the table.
+//
+// Layouts and arithmetic are those of ggml (ggml-common.h, ggml-quants.c) compiled without contraction: every product is
+// rounded to float32 before it is added, so that the same bytes give the same bits on every machine.
+package qtype
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"tune/kernels"
+)
+
+// Type names one way to store numbers.
+type Type uint8
+
+// The storage types. Quantized names are spelled as in GGUF files.
+const (
+	F32 Type = iota
+	F16
+	BF16
+	F64
+	I8
+	I16
+	I32
+	I64
+	U8
+	U16
+	U32
+	U64
+	BOOL
+	F8_E4M3
+	F8_E5M2
+	Q4_0
+	Q4_1
+	Q5_0
+	Q5_1
+	Q8_0
+	Q2_K
+	Q3_K
+	Q4_K
+	Q5_K
+	Q6_K
+	IQ1_S
+	IQ1_M
+	IQ2_XXS
+	IQ2_XS
+	IQ2_S
+	IQ3_XXS
+	IQ3_S
+	IQ4_NL
+	IQ4_XS
+	TQ1_0
+	TQ2_0
+	MXFP4
+	NVFP4
+	Q1_0
+	Q2_0
+	numTypes
+)
+
+// A Row says all that is known of a type. Functions take whole blocks and are nil where the direction is not written yet.
+type Row struct {
+	Name         string
+	GGUF         int    // number in GGUF files, -1: none
+	SafeTensors  string // dtype in safetensors files, "": none
+	Block, Bytes int    // values and bytes of one block
+	Decode       func(dst []float32, src []byte)
+	DecodeBF16   func(dst []uint16, src []byte) // Decode rounded to nearest even; nil: kernels derive it
+	Encode       func(dst []byte, src []float32)
+}
+
+var rows = [numTypes]Row{
+	F32:     {"F32", 0, "F32", 1, 4, kernels.F32.F32, kernels.F32.BF16, encodeF32},
+	F16:     {"F16", 1, "F16", 1, 2, kernels.F16.F32, kernels.F16.BF16, encodeF16},
+	BF16:    {"BF16", 30, "BF16", 1, 2, kernels.BF16.F32, kernels.BF16.BF16, encodeBF16},
+	F64:     {"F64", 28, "F64", 1, 8, decodeF64, nil, nil},
+	I8:      {"I8", 24, "I8", 1, 1, nil, nil, nil},
+	I16:     {"I16", 25, "I16", 1, 2, nil, nil, nil},
+	I32:     {"I32", 26, "I32", 1, 4, nil, nil, nil},
+	I64:     {"I64", 27, "I64", 1, 8, nil, nil, nil},
+	U8:      {"U8", -1, "U8", 1, 1, nil, nil, nil},
+	U16:     {"U16", -1, "U16", 1, 2, nil, nil, nil},
+	U32:     {"U32", -1, "U32", 1, 4, nil, nil, nil},
+	U64:     {"U64", -1, "U64", 1, 8, nil, nil, nil},
+	BOOL:    {"BOOL", -1, "BOOL", 1, 1, nil, nil, nil},
+	F8_E4M3: {"F8_E4M3", -1, "F8_E4M3", 1, 1, decodeE4M3, nil, nil},
+	F8_E5M2: {"F8_E5M2", -1, "F8_E5M2", 1, 1, decodeE5M2, nil, nil},
+	Q4_0:    {"Q4_0", 2, "", 32, 18, decodeQ4_0, nil, nil},
+	Q4_1:    {"Q4_1", 3, "", 32, 20, decodeQ4_1, nil, nil},
+	Q5_0:    {"Q5_0", 6, "", 32, 22, decodeQ5_0, nil, nil},
+	Q5_1:    {"Q5_1", 7, "", 32, 24, decodeQ5_1, nil, nil},
+	Q8_0:    {"Q8_0", 8, "", 32, 34, decodeQ8_0, nil, encodeQ8_0},
+	Q2_K:    {"Q2_K", 10, "", 256, 84, decodeQ2_K, nil, nil},
+	Q3_K:    {"Q3_K", 11, "", 256, 110, decodeQ3_K, nil, nil},
+	Q4_K:    {"Q4_K", 12, "", 256, 144, decodeQ4_K, nil, nil},
+	Q5_K:    {"Q5_K", 13, "", 256, 176, decodeQ5_K, nil, nil},
+	Q6_K:    {"Q6_K", 14, "", 256, 210, decodeQ6_K, nil, nil},
+	IQ1_S:   {"IQ1_S", 19, "", 256, 50, nil, nil, nil},
+	IQ1_M:   {"IQ1_M", 29, "", 256, 56, nil, nil, nil},
+	IQ2_XXS: {"IQ2_XXS", 16, "", 256, 66, nil, nil, nil},
+	IQ2_XS:  {"IQ2_XS", 17, "", 256, 74, nil, nil, nil},
+	IQ2_S:   {"IQ2_S", 22, "", 256, 82, nil, nil, nil},
+	IQ3_XXS: {"IQ3_XXS", 18, "", 256, 98, nil, nil, nil},
+	IQ3_S:   {"IQ3_S", 21, "", 256, 110, nil, nil, nil},
+	IQ4_NL:  {"IQ4_NL", 20, "", 32, 18, nil, nil, nil},
+	IQ4_XS:  {"IQ4_XS", 23, "", 256, 136, nil, nil, nil},
+	TQ1_0:   {"TQ1_0", 34, "", 256, 54, nil, nil, nil},
+	TQ2_0:   {"TQ2_0", 35, "", 256, 66, nil, nil, nil},
+	MXFP4:   {"MXFP4", 39, "", 32, 17, nil, nil, nil},
+	NVFP4:   {"NVFP4", 40, "", 64, 36, nil, nil, nil},
+	Q1_0:    {"Q1_0", 41, "", 128, 18, nil, nil, nil},
+	Q2_0:    {"Q2_0", 42, "", 64, 18, nil, nil, nil},
+}
+
+// codecs holds one Codec per decodable type: kernels compare codecs by address.
+var codecs = func() (c [numTypes]*kernels.Codec) {
+	for t, r := range rows {
+		if r.Decode != nil {
+			c[t] = &kernels.Codec{Name: r.Name, Block: r.Block, Bytes: r.Bytes, F32: r.Decode, BF16: r.DecodeBF16}
+		}
+	}
+	c[F32], c[F16], c[BF16] = kernels.F32, kernels.F16, kernels.BF16
+	return c
+}()
+
+// Row returns the row of the table; the caller must not change it.
+func (t Type) Row() *Row {
+	if t >= numTypes {
+		panic(fmt.Sprintf("qtype: no type %d", uint8(t)))
+	}
+	return &rows[t]
+}
+
+func (t Type) String() string {
+	if t >= numTypes {
+		return fmt.Sprintf("Type(%d)", uint8(t))
+	}
+	return rows[t].Name
+}
+
+// All returns the types in table order.
+func All() []Type {
+	all := make([]Type, numTypes)
+	for i := range all {
+		all[i] = Type(i)
+	}
+	return all
+}
+
+// ParseType finds a type by name, in any case.
+func ParseType(name string) (Type, error) {
+	i := slices.IndexFunc(rows[:], func(r Row) bool { return strings.EqualFold(r.Name, name) })
+	if i < 0 {
+		return 0, fmt.Errorf("unknown storage type %q", name)
+	}
+	return Type(i), nil
+}
+
+// retired are the GGUF numbers of layouts that are no longer read.
+var retired = map[uint32]string{
+	4: "Q4_2", 5: "Q4_3", 31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8",
+	9: "Q8_1 (activations only)", 15: "Q8_K (activations only)",
+}
+
+// FromGGUF finds a type by its number in GGUF files.
+func FromGGUF(id uint32) (Type, error) {
+	if name, ok := retired[id]; ok {
+		return 0, fmt.Errorf("tensor type %d, %s, is not stored in files any more", id, name)
+	}
+	i := slices.IndexFunc(rows[:], func(r Row) bool { return r.GGUF >= 0 && uint32(r.GGUF) == id })
+	if i < 0 {
+		return 0, fmt.Errorf("unknown tensor type %d", id)
+	}
+	return Type(i), nil
+}
+
+// FromSafeTensors finds a type by its dtype in safetensors files.
+func FromSafeTensors(dtype string) (Type, error) {
+	i := slices.IndexFunc(rows[:], func(r Row) bool { return r.SafeTensors != "" && r.SafeTensors == dtype })
+	if i < 0 {
+		return 0, fmt.Errorf("unknown dtype %q", dtype)
+	}
+	return Type(i), nil
+}
+
+// RowBytes is the size of a row of cols values; it fails when cols is not a multiple of the block.
+func (t Type) RowBytes(cols int) (int64, error) {
+	r := t.Row()
+	switch {
+	case cols < 0:
+		return 0, fmt.Errorf("negative row width %d", cols)
+	case cols%r.Block != 0:
+		return 0, fmt.Errorf("row width: expected a multiple of %d for %s, found %d", r.Block, r.Name, cols)
+	case int64(cols/r.Block) > math.MaxInt64/int64(r.Bytes):
+		return 0, fmt.Errorf("row width %d is too large", cols)
+	}
+	return int64(cols/r.Block) * int64(r.Bytes), nil
+}
+
+// Codec is what kernels need to compute with a type; nil when it cannot be decoded.
+func (t Type) Codec() *kernels.Codec {
+	t.Row()
+	return codecs[t]
+}
