@@ -15,7 +15,8 @@ type Pool struct {
 	workers int
 	spin    int // polls before parking
 	panels  []panels
-	mm      multiply // the product under way; here so that MatMul allocates nothing
+	mm      multiply    // the product under way; here so that MatMul allocates nothing
+	work    [][]float32 // per worker, grown by workspace
 
 	mu      sync.Mutex // one operation at a time
 	job     func(worker, task int)
@@ -54,7 +55,7 @@ func NewPool(workers int) *Pool {
 
 // newSerial makes the parts of a Pool that need no goroutine.
 func newSerial(workers int) *Pool {
-	p := &Pool{workers: workers, panels: newPanels(workers)}
+	p := &Pool{workers: workers, panels: newPanels(workers), work: make([][]float32, workers)}
 	p.mm.bind(p)
 	return p
 }
@@ -169,4 +170,15 @@ func (p *Pool) Close() {
 	if p.workers > 1 {
 		p.start(nil)
 	}
+}
+
+// workspace is n float32 of memory of one worker, which keeps them from call to call; contents are arbitrary. Only for f of Run.
+func (p *Pool) workspace(worker, n int) []float32 {
+	if p == nil {
+		return make([]float32, n)
+	}
+	if len(p.work[worker]) < n {
+		p.work[worker] = make([]float32, n)
+	}
+	return p.work[worker][:n]
 }
