@@ -25,16 +25,34 @@ func (a Attention) low(start int32, i int) int {
 	return lo
 }
 
-// Scratch is the number of float32 values of scratch Forward needs for n queries and the given number of keys.
-func (a Attention) Scratch(n, keys int) int { return 0 }
+// rowsAlone is the number of queries up to which Forward takes them one by one: packing the keys would cost more.
+const rowsAlone = 8
+
+// Scratch is the number of float32 values of scratch Forward needs for n queries and the given number of key rows.
+func (a Attention) Scratch(n, keys int) int {
+	if n <= rowsAlone {
+		return 0
+	}
+	b := a.blocks(nil, n, keys-n)
+	return b.forwardScratch()
+}
 
 // BackwardScratch is the number of float32 values of scratch Backward needs for n tokens.
-func (a Attention) BackwardScratch(n int) int { return n * a.H }
+func (a Attention) BackwardScratch(n int) int {
+	b := a.blocks(nil, n, 0)
+	return b.backwardScratch()
+}
 
 // Forward computes o (N, H, D) and, if not nil, lse (N, H) from q (N, H, D), k and v (Nk, K, D) with N = len(start)
-// and Nk >= first+N. Outputs do not depend on the number of workers.
+// and Nk >= first+N. A row must see at least itself: start[i] <= first+i. Blocks of keys that no row of a block sees cost
+// nothing, so packed documents cost the sum of the squares of their lengths. Outputs do not depend on the number of workers.
 func (a Attention) Forward(p *Pool, o, lse, q, k, v []float32, start []int32, first int, scratch []float32) {
-	a.forwardRows(p, o, lse, q, k, v, start, first)
+	if len(start) <= rowsAlone {
+		a.forwardRows(p, o, lse, q, k, v, start, first)
+		return
+	}
+	b := a.blocks(start, len(start), first)
+	b.forward(p, o, lse, q, k, v, scratch)
 }
 
 // rowBlock is the number of keys whose scores are kept at a time for one query row.
@@ -89,36 +107,9 @@ func (a Attention) row(o, q, k, v []float32, kv, lo, hi int) float32 {
 //	dv_j = Σ_i P_ij·do_i        dS_ij = P_ij·(do_i·v_j - Δ_i)
 //	dq_i = Scale·Σ_j dS_ij·k_j        dk_j = Scale·Σ_i dS_ij·q_i
 func (a Attention) Backward(p *Pool, dq, dk, dv, q, k, v, o, lse, do []float32, start []int32, scratch []float32) {
-	group := a.H / a.K
-	for _, x := range [][]float32{dq, dk, dv} {
-		clear(x)
+	if len(start) == 0 {
+		return
 	}
-	p.Run(a.K, func(_, kv int) {
-		for i := range start {
-			for h := kv * group; h < (kv+1)*group; h++ {
-				at := (i*a.H + h) * a.D
-				a.rowBackward(dq, dk, dv, q[at:at+a.D], k, v, do[at:at+a.D], Dot(do[at:at+a.D], o[at:at+a.D]), lse[i*a.H+h],
-					at, kv, a.low(start[i], i), i+1)
-			}
-		}
-	})
-}
-
-// rowBackward adds what one query row and head gives to dq, dk and dv; delta is Σ_d do·o.
-func (a Attention) rowBackward(dq, dk, dv, q, k, v, do []float32, delta, lse float32, at, kv, lo, hi int) {
-	for j := lo; j < hi; j++ {
-		to := (j*a.K + kv) * a.D
-		kj := k[to : to+a.D]
-		p := exp(a.Scale*Dot(q, kj) - lse)
-		ds := a.Scale * p * (Dot(do, v[to:to+a.D]) - delta)
-		if dq != nil {
-			Axpy(dq[at:at+a.D], ds, kj)
-		}
-		if dk != nil {
-			Axpy(dk[to:to+a.D], ds, q)
-		}
-		if dv != nil {
-			Axpy(dv[to:to+a.D], p, do)
-		}
-	}
+	b := a.blocks(start, len(start), 0)
+	b.backward(p, dq, dk, dv, q, k, v, o, lse, do, scratch)
 }

@@ -1,0 +1,183 @@
+package kernels
+
+import (
+	"math"
+)
+
+// Attention of many queries works on blocks of scores: blockRows queries by blockKeys keys. Operands are packed once into
+// units of four bytes, one float32 or a pair of bf16 values that are neighbours along the summed dimension:
+//
+//	rows      [row][D]          pairs along D     left operand of Q·Kᵀ, dO·Vᵀ, P·V, dS·K
+//	pairs     [row/2][D]        pairs of rows     right operand of P·V, dS·K, Pᵀ·dO, dSᵀ·Q; float32: the same as rows
+//	columns   [D/2][blockKeys]  pairs along D     right operand of Q·Kᵀ, dO·Vᵀ
+//
+// Queries carry the factor Scale·log₂e, so that probabilities are powers of two of scores.
+const (
+	blockRows = 96 // a multiple of tileRows and of 2
+	blockKeys = 64 // bits of a row's mask
+	tileRows  = 6
+	tileCols  = 64 // columns of a tile at most, a multiple of 16
+	// paddedKeys is blockKeys rounded up to whole tiles: the rows of the accumulators of dK and dV.
+	paddedKeys = (blockKeys + tileRows - 1) / tileRows * tileRows
+)
+
+// blocks is one attention call cut into blocks.
+type blocks struct {
+	Attention
+	half           bool // units are pairs of bf16
+	n, first, keys int  // query rows, key row of the first, key rows in sight
+	start          []int32
+	width          int // D rounded up to 16: units from row to row of accumulators and pairs
+	row            int // units from row to row of rows
+	depth          int // units of D
+	keyDepth       int // units of blockKeys
+	queryBlocks    int
+	keyBlocks      int
+}
+
+func (a Attention) blocks(start []int32, n, first int) blocks {
+	b := blocks{Attention: a, half: useHalf && !a.Exact, n: n, first: first, keys: first + n, start: start, width: (a.D + 15) &^ 15}
+	b.row, b.depth, b.keyDepth = b.width, a.D, blockKeys
+	if b.half {
+		b.row, b.depth, b.keyDepth = b.width/2, (a.D+1)/2, blockKeys/2
+	}
+	b.queryBlocks, b.keyBlocks = (n+blockRows-1)/blockRows, (b.keys+blockKeys-1)/blockKeys
+	return b
+}
+
+// blockSizes are units per block of the packed operands: key columns, key pairs, query rows, query pairs.
+func (b *blocks) blockSizes() (cols, keyPairs, rows, pairs int) {
+	if b.half {
+		return b.depth * blockKeys, b.width * blockKeys / 2, b.row * blockRows, b.width * blockRows / 2
+	}
+	return b.depth * blockKeys, b.width * blockKeys, b.row * blockRows, b.width * blockRows
+}
+
+// low is the first key row in sight of query row i.
+func (b *blocks) low(i int) int { return b.Attention.low(b.start[i], b.first+i) }
+
+// sight is the range of key blocks in sight of query block qb.
+func (b *blocks) sight(qb int) (lo, hi int) {
+	i, end := qb*blockRows, min(b.n, (qb+1)*blockRows)
+	lo, hi = b.low(i), (b.first+end-1)/blockKeys+1
+	for i++; i < end; i++ {
+		lo = min(lo, b.low(i))
+	}
+	return lo / blockKeys, hi
+}
+
+// masks sets bit j of mask[r] when query row i0+r sees key row kb·blockKeys+j. Only rows ra <= r < rb see any.
+func (b *blocks) masks(mask *[blockRows]uint64, qb, kb int) (ra, rb int) {
+	i0, j0 := qb*blockRows, kb*blockKeys
+	ra = blockRows
+	for r := range mask {
+		mask[r] = 0
+		if i0+r >= b.n {
+			continue
+		}
+		lo, hi := max(b.low(i0+r)-j0, 0), min(b.first+i0+r+1-j0, blockKeys)
+		if lo < hi {
+			mask[r] = ^uint64(0) << lo & (^uint64(0) >> (blockKeys - hi))
+			ra, rb = min(ra, r), r+1
+		}
+	}
+	return ra - ra%tileRows, (rb + tileRows - 1) / tileRows * tileRows
+}
+
+// keyRow and queryRow are offsets of one head's row in the layouts (Nk, K, D) and (N, H, D).
+func (b *blocks) keyRow(j, kv int) int  { return (j*b.K + kv) * b.D }
+func (b *blocks) queryRow(i, h int) int { return (i*b.H + h) * b.D }
+
+// packKeys packs key or value rows of one block: as columns and as pairs, each if not nil.
+func (b *blocks) packKeys(cols, pairs, src []float32, kv, kb int) {
+	j := kb * blockKeys
+	n, ld := min(blockKeys, b.keys-j), b.K*b.D
+	src = src[b.keyRow(j, kv):]
+	if cols != nil {
+		packColumns(b.half, cols, src, ld, n, b.D)
+	}
+	if pairs != nil {
+		packPairs(b.half, pairs, b.width, blockKeys, src, ld, n, b.D, 1)
+	}
+}
+
+// log2e and ln2 convert between natural and binary exponents.
+const (
+	log2e = 1.44269504088896341
+	ln2   = 0.693147180559945309
+)
+
+// forwardScratch is the units that forward packs.
+func (b *blocks) forwardScratch() int {
+	cols, keyPairs, _, _ := b.blockSizes()
+	return b.K * b.keyBlocks * (cols + keyPairs)
+}
+
+// forward computes attention by blocks; k and v are packed once per key head, then each (query block, head) is a task.
+func (b *blocks) forward(p *Pool, o, lse, q, k, v, scratch []float32) {
+	cols, keyPairs, _, _ := b.blockSizes()
+	kc, vp := cut(&scratch, b.K*b.keyBlocks*cols), cut(&scratch, b.K*b.keyBlocks*keyPairs)
+	p.Run(b.K*b.keyBlocks, func(_, t int) {
+		kv, kb := t/b.keyBlocks, t%b.keyBlocks
+		b.packKeys(kc[t*cols:][:cols], nil, k, kv, kb)
+		b.packKeys(nil, vp[t*keyPairs:][:keyPairs], v, kv, kb)
+	})
+	group := b.H / b.K
+	p.Run(b.H*b.queryBlocks, func(worker, t int) { // one key head after another; within it the longest rows first
+		kv, t := t/(group*b.queryBlocks), t%(group*b.queryBlocks)
+		qb, h := b.queryBlocks-1-t/group, kv*group+t%group
+		at := kv * b.keyBlocks
+		work := p.workspace(worker, blockRows*(b.row+blockKeys+b.width+3))
+		b.forwardBlock(o, lse, q, kc[at*cols:], vp[at*keyPairs:], work, qb, h)
+	})
+}
+
+// cut takes n values off the front of x.
+func cut(x *[]float32, n int) []float32 {
+	y := (*x)[:n:n]
+	*x = (*x)[n:]
+	return y
+}
+
+// forwardBlock computes the outputs of one query block and head.
+func (b *blocks) forwardBlock(o, lse, q, kc, vp, work []float32, qb, h int) {
+	cols, keyPairs, rows, _ := b.blockSizes()
+	i0 := qb * blockRows
+	n := min(blockRows, b.n-i0)
+	qr, s, acc := cut(&work, rows), cut(&work, blockRows*blockKeys), cut(&work, blockRows*b.width)
+	top, sum, keep := cut(&work, blockRows), cut(&work, blockRows), cut(&work, blockRows)
+	packRows(b.half, qr, b.row, blockRows, q[b.queryRow(i0, h):], b.H*b.D, n, b.D, b.Scale*log2e)
+	clear(acc)
+	clear(sum)
+	for r := range top {
+		top[r] = -math.MaxFloat32
+	}
+	var mask [blockRows]uint64
+	lo, hi := b.sight(qb)
+	for kb := lo; kb < hi; kb++ {
+		ra, rb := b.masks(&mask, qb, kb)
+		if ra >= rb {
+			continue
+		}
+		s := s[ra*blockKeys:]
+		mulTile(b.half, rb-ra, blockKeys, b.depth, qr[ra*b.row:], b.row, 1, kc[kb*cols:], blockKeys, s, blockKeys, nil)
+		softmaxRows(b.half, s, mask[ra:rb], top[ra:], sum[ra:], keep[ra:])
+		b.mul(rb-ra, b.keyDepth, s, blockKeys, 1, vp[kb*keyPairs:], acc[ra*b.width:], keep[ra:])
+	}
+	for r := range n {
+		at := b.queryRow(i0+r, h)
+		Scale(o[at:at+b.D], 1/sum[r], acc[r*b.width:])
+		if lse != nil {
+			lse[(i0+r)*b.H+h] = (top[r] + float32(math.Log2(float64(sum[r])))) * ln2
+		}
+	}
+}
+
+// mul adds a product of D columns to accumulators: c = f·c + x·y, in panels of at most tileCols columns, evenly cut.
+func (b *blocks) mul(rows, depth int, x []float32, xr, xd int, y, c, f []float32) {
+	for at, left := 0, (b.width+tileCols-1)/tileCols; at < b.width; left-- {
+		w := ((b.width-at)/left + 15) &^ 15
+		mulTile(b.half, rows, w, depth, x, xr, xd, y[at:], b.width, c[at:], b.width, f)
+		at += w
+	}
+}
