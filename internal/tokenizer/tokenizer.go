@@ -6,8 +6,9 @@
 package tokenizer
 
 import (
-	"errors"
-	"iter"
+	"fmt"
+	"strings"
+	"sync"
 )
 
 // Encoding is the result of Encode. Offsets[i] is the half-open range of bytes of the text that token i stands for. Tokens that
@@ -24,84 +25,272 @@ type Options struct {
 }
 
 // Tokenizer is immutable and safe for concurrent use.
-type Tokenizer struct{}
+type Tokenizer struct {
+	json, configJSON []byte
+	config           config
 
-var errUnbuilt = errors.New("tokenizer: not built yet")
+	added      []*added
+	addedByID  map[int32]*added
+	addedByStr map[string]*added
+	raw        matcher // tokens looked for in the text
+	normal     matcher // tokens looked for in the normalised text
 
-// FromJSON reads a tokenizer.json and, when configJSON is not nil, the tokenizer_config.json beside it.
-func FromJSON(tokenizerJSON, configJSON []byte) (*Tokenizer, error) { return nil, errUnbuilt }
+	normalizers []normalizer
+	steps       []step
+	model       model
+	before      []int32 // added in front by the post-processor
+	after       []int32
+	trim        bool // offsets exclude spaces
+	trimFirst   bool // the first space was added by add_prefix_space
+	decoders    []decodeStep
+	joined      bool // tokens of a text without decoder are joined by spaces
+	size        int
 
-// FromGGUF reads the tokenizer.ggml.* metadata. get returns a string, bool, number, []string, []float32, []int32 ... or ok false.
-func FromGGUF(get func(key string) (any, bool)) (*Tokenizer, error) { return nil, errUnbuilt }
+	mu   sync.Mutex
+	idle []*worker // scratch and word caches not in use now
+}
 
 // Encode returns the tokens of text.
 func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
-	return Encoding{}, errUnbuilt
+	w := t.worker()
+	defer t.release(w)
+	var e Encoding
+	if n := len(text)/3 + len(t.before) + len(t.after); n > 0 {
+		e.IDs, e.Offsets = make([]int32, 0, n), make([][2]int, 0, n)
+	}
+	if o.AddSpecial {
+		e.add(t.before)
+	}
+	body := len(e.IDs)
+	w.cuts[0] = t.raw.split(w.cuts[0][:0], text, o.Plain)
+	for _, c := range w.cuts[0] {
+		if c.token != nil {
+			e.IDs, e.Offsets = append(e.IDs, c.token.ID), append(e.Offsets, [2]int{c.a, c.b})
+			continue
+		}
+		if err := t.encodeText(w, &e, seg{s: text[c.a:c.b], off: c.a}, o.Plain); err != nil {
+			return Encoding{}, err
+		}
+	}
+	if t.trim {
+		t.trimOffsets(&e, body)
+	}
+	if o.AddSpecial {
+		e.add(t.after)
+	}
+	return e, nil
 }
 
-// Decode returns the text of ids; bytes that are not valid UTF-8 become U+FFFD. Ids outside the vocabulary give nothing.
-func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string { return "" }
+func (e *Encoding) add(ids []int32) {
+	for _, id := range ids {
+		e.IDs, e.Offsets = append(e.IDs, id), append(e.Offsets, [2]int{})
+	}
+}
 
-// Stream decodes token by token, for generation: text is handed out as soon as it can no longer change.
-type Stream struct{}
+// encodeText encodes text between added tokens: normalise, find tokens of the normalised text, cut into words, merge.
+func (t *Tokenizer) encodeText(w *worker, e *Encoding, g seg, plain bool) error {
+	for _, n := range t.normalizers {
+		g = n(g)
+	}
+	w.cuts[1] = t.normal.split(w.cuts[1][:0], g.s, plain)
+	for _, c := range w.cuts[1] {
+		if c.token != nil {
+			e.IDs, e.Offsets = append(e.IDs, c.token.ID), append(e.Offsets, g.span(c.a, c.b))
+			continue
+		}
+		words := append(w.segs[0][:0], g.sub(c.a, c.b))
+		next := w.segs[1]
+		for _, f := range t.steps {
+			next = next[:0]
+			for _, word := range words {
+				var err error
+				if next, err = f(next, word); err != nil {
+					return err
+				}
+			}
+			words, next = next, words
+		}
+		w.segs[0], w.segs[1] = words, next
+		for _, word := range words {
+			t.encodeWord(w, e, word)
+		}
+	}
+	return nil
+}
 
-// Stream starts an incremental decoder.
-func (t *Tokenizer) Stream(skipSpecial bool) *Stream { return &Stream{} }
+func (t *Tokenizer) encodeWord(w *worker, e *Encoding, g seg) {
+	for g.s != "" {
+		part := g
+		if cut := t.model.cutAt; cut != "" && len(g.s) > cacheWord/2 {
+			if k := t.model.safeCut(g.s); k > 0 {
+				part, g = g.sub(0, k), g.sub(k, len(g.s))
+			} else {
+				g.s = ""
+			}
+		} else {
+			g.s = ""
+		}
+		toks := w.word(&t.model, part.s)
+		if t.model.missing && t.model.drops(part.s) {
+			t.model.shiftedOffsets(e, part, toks)
+			continue
+		}
+		at := 0
+		for _, x := range toks {
+			e.IDs = append(e.IDs, x.id)
+			e.Offsets = append(e.Offsets, part.span(at, at+int(x.n)))
+			at += int(x.n)
+		}
+	}
+}
 
-// Add takes the next token and returns the text that became final, maybe "".
-func (s *Stream) Add(id int32) string { return "" }
+// safeCut returns the place of the first cutAt that follows another character, 0 if there is none.
+func (m *model) safeCut(s string) int {
+	i := 0
+	for strings.HasPrefix(s[i:], m.cutAt) {
+		i += len(m.cutAt)
+	}
+	k := strings.Index(s[i:], m.cutAt)
+	if k < 0 || i == len(s) {
+		return 0
+	}
+	return i + k
+}
 
-// Flush returns the rest.
-func (s *Stream) Flush() string { return "" }
+// drops says whether some byte of s has no token.
+func (m *model) drops(s string) bool {
+	if m.unk >= 0 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if m.bytes[s[i]] < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// shiftedOffsets gives the tokens of a word with dropped bytes the offsets of the reference library: it lays the tokens end
+// to end over the word as written in byte letters (one or two bytes each), as if nothing had been dropped.
+func (m *model) shiftedOffsets(e *Encoding, g seg, toks []tok) {
+	var from []int // byte of g.s for each byte of its letters
+	for i := 0; i < len(g.s); i++ {
+		from = append(from, i)
+		if alphabet.letter[g.s[i]] >= 0x80 {
+			from = append(from, i)
+		}
+	}
+	at := 0
+	for _, x := range toks {
+		n := len(m.tokens[x.id])
+		a, b := from[min(at, len(from)-1)], from[min(at+n, len(from))-1]
+		e.IDs, e.Offsets = append(e.IDs, x.id), append(e.Offsets, g.span(a, b+1))
+		at += n
+	}
+}
+
+// trimOffsets takes spaces at both ends out of the offsets (trim_offsets of the ByteLevel post-processor).
+func (t *Tokenizer) trimOffsets(e *Encoding, from int) {
+	space := alphabet.letter[' ']
+	for i := from; i < len(e.IDs); i++ {
+		token, o := t.Token(e.IDs[i]), &e.Offsets[i]
+		lead, trail := 0, 0
+		letters := []rune(token)
+		for lead < len(letters) && (letters[lead] == space || letters[lead] == ' ') {
+			lead++
+		}
+		for trail < len(letters) && (letters[len(letters)-1-trail] == space || letters[len(letters)-1-trail] == ' ') {
+			trail++
+		}
+		if lead > 0 {
+			if t.trimFirst && (i == from || o[0] == 0) {
+				lead--
+			}
+			o[0] = min(o[0]+lead, o[1])
+		}
+		if trail > 0 && o[1] >= trail {
+			o[1] = max(o[1]-trail, o[0])
+		}
+	}
+}
+
+func (t *Tokenizer) worker() *worker {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.idle); n > 0 {
+		w := t.idle[n-1]
+		t.idle = t.idle[:n-1]
+		return w
+	}
+	return new(worker)
+}
+
+// maxIdle bounds the caches that are kept when many goroutines encoded at once.
+const maxIdle = 16
+
+func (t *Tokenizer) release(w *worker) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.idle) < maxIdle {
+		t.idle = append(t.idle, w)
+	}
+}
 
 // VocabSize is one more than the greatest id in use.
-func (t *Tokenizer) VocabSize() int { return 0 }
+func (t *Tokenizer) VocabSize() int { return t.size }
 
 // Token returns the vocabulary entry of id as it stands in the file (not decoded), or "".
-func (t *Tokenizer) Token(id int32) string { return "" }
+func (t *Tokenizer) Token(id int32) string {
+	if a := t.addedByID[id]; a != nil {
+		return a.Content
+	}
+	if id < 0 || int(id) >= len(t.model.tokens) {
+		return ""
+	}
+	return t.model.tokens[id]
+}
 
 // ID returns the id of a vocabulary entry or added token.
-func (t *Tokenizer) ID(token string) (int32, bool) { return 0, false }
+func (t *Tokenizer) ID(token string) (int32, bool) {
+	if a := t.addedByStr[token]; a != nil {
+		return a.ID, true
+	}
+	id, ok := t.model.ids[token]
+	return id, ok
+}
 
 // BOS returns the beginning-of-text token of the configuration.
-func (t *Tokenizer) BOS() (int32, bool) { return 0, false }
+func (t *Tokenizer) BOS() (int32, bool) { return t.named(t.config.BOS) }
 
 // EOS returns the end-of-text token of the configuration.
-func (t *Tokenizer) EOS() (int32, bool) { return 0, false }
+func (t *Tokenizer) EOS() (int32, bool) { return t.named(t.config.EOS) }
 
 // Pad returns the padding token of the configuration.
-func (t *Tokenizer) Pad() (int32, bool) { return 0, false }
+func (t *Tokenizer) Pad() (int32, bool) { return t.named(t.config.Pad) }
+
+func (t *Tokenizer) named(token tokenName) (int32, bool) {
+	if token == "" {
+		return 0, false
+	}
+	return t.ID(string(token))
+}
 
 // IsSpecial says whether id is a special added token.
-func (t *Tokenizer) IsSpecial(id int32) bool { return false }
+func (t *Tokenizer) IsSpecial(id int32) bool {
+	a := t.addedByID[id]
+	return a != nil && a.Special
+}
 
 // ChatTemplate returns the template of the configuration, or "".
-func (t *Tokenizer) ChatTemplate() string { return "" }
+func (t *Tokenizer) ChatTemplate() string { return string(t.config.ChatTemplate) }
 
 // JSON returns the tokenizer.json: the bytes it was read from, or written anew when it came from a GGUF or the trainer.
-func (t *Tokenizer) JSON() []byte { return nil }
+func (t *Tokenizer) JSON() []byte { return t.json }
 
-// ConfigJSON returns the tokenizer_config.json, as JSON does.
-func (t *Tokenizer) ConfigJSON() []byte { return nil }
+// ConfigJSON returns the tokenizer_config.json, as JSON does; nil if there was none.
+func (t *Tokenizer) ConfigJSON() []byte { return t.configJSON }
 
-// TrainOptions of Train.
-type TrainOptions struct {
-	Vocab        int      // number of tokens wanted, special tokens and the 256 bytes included
-	Special      []string // get the ids 0, 1, ...
-	Pattern      string   // "gpt2", "llama3", "qwen2" or "smollm"; "" is "llama3"
-	MinCount     int      // pairs seen less often are not merged; 0 is 2
-	BOS, EOS     string   // written into the configuration; each must be in Special
-	Pad          string
-	ChatTemplate string
-}
-
-// TrainProgress is reported while texts are counted and while merges are made.
-type TrainProgress struct {
-	Texts, Bytes  int64
-	Tokens, Vocab int
-}
-
-// Train learns a byte-level BPE vocabulary. The result depends on the texts and options alone.
-func Train(texts iter.Seq[string], o TrainOptions, progress func(TrainProgress)) (*Tokenizer, error) {
-	return nil, errUnbuilt
+// String names the tokenizer in messages.
+func (t *Tokenizer) String() string {
+	return fmt.Sprintf("BPE tokenizer of %d tokens", t.size)
 }

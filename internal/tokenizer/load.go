@@ -1,0 +1,247 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"tune/internal/hint"
+)
+
+// file is a tokenizer.json.
+type file struct {
+	Version       string          `json:"version"`
+	Truncation    json.RawMessage `json:"truncation"`
+	Padding       json.RawMessage `json:"padding"`
+	Added         []*added        `json:"added_tokens"`
+	Normalizer    json.RawMessage `json:"normalizer"`
+	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
+	PostProcessor json.RawMessage `json:"post_processor"`
+	Decoder       json.RawMessage `json:"decoder"`
+	Model         modelFile       `json:"model"`
+}
+
+type modelFile struct {
+	Type         string          `json:"type"`
+	Dropout      *float64        `json:"dropout"`
+	Unk          *string         `json:"unk_token"`
+	Prefix       *string         `json:"continuing_subword_prefix"`
+	Suffix       *string         `json:"end_of_word_suffix"`
+	FuseUnk      bool            `json:"fuse_unk"`
+	ByteFallback bool            `json:"byte_fallback"`
+	IgnoreMerges bool            `json:"ignore_merges"`
+	Vocab        json.RawMessage `json:"vocab"`
+	Merges       json.RawMessage `json:"merges"`
+}
+
+// FromJSON reads a tokenizer.json and, when configJSON is not nil, the tokenizer_config.json beside it.
+func FromJSON(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
+	var f file
+	if err := json.Unmarshal(tokenizerJSON, &f); err != nil {
+		return nil, fmt.Errorf("tokenizer.json: %w", err)
+	}
+	t := &Tokenizer{json: tokenizerJSON, configJSON: configJSON}
+	for _, s := range []struct {
+		name string
+		read func() error
+	}{
+		{"model", func() error { return t.model.load(&f.Model) }},
+		{"normalizer", func() error { return t.loadNormalizer(f.Normalizer) }},
+		{"pre_tokenizer", func() error { return t.loadSteps(f.PreTokenizer) }},
+		{"post_processor", func() error { return t.loadPost(f.PostProcessor) }},
+		{"decoder", func() error { return t.loadDecoder(f.Decoder) }},
+		{"added_tokens", func() error { return t.loadAdded(f.Added) }},
+	} {
+		if err := s.read(); err != nil {
+			return nil, fmt.Errorf("tokenizer.json: %s: %w", s.name, err)
+		}
+	}
+	t.model.finish()
+	if configJSON != nil {
+		if err := json.Unmarshal(configJSON, &t.config); err != nil {
+			return nil, fmt.Errorf("tokenizer_config.json: %w", err)
+		}
+	}
+	t.joined = len(t.decoders) == 0
+	return t, nil
+}
+
+func (m *model) load(f *modelFile) error {
+	switch {
+	case f.Type != "BPE" && f.Type != "":
+		return hint.Errorf("tokenizers of type BPE work; this model needs another one", "type: expected BPE, found %s", f.Type)
+	case f.Dropout != nil && *f.Dropout != 0:
+		return fmt.Errorf("dropout: expected none, found %g", *f.Dropout)
+	case f.Prefix != nil && *f.Prefix != "":
+		return fmt.Errorf("continuing_subword_prefix: expected none, found %q", *f.Prefix)
+	case f.Suffix != nil && *f.Suffix != "":
+		return fmt.Errorf("end_of_word_suffix: expected none, found %q", *f.Suffix)
+	}
+	m.ids = make(map[string]int32, len(f.Vocab)/24)
+	top := int32(-1)
+	bad := ""
+	err := scanVocab(f.Vocab, func(token string, id int32) {
+		if id < 0 {
+			bad = token
+		}
+		m.ids[token] = id
+		top = max(top, id)
+	})
+	if err != nil {
+		return fmt.Errorf("vocab: %w", err)
+	}
+	if bad != "" || int(top) > 2*len(m.ids)+1024 {
+		return fmt.Errorf("vocab: expected ids from 0 to about %d, found %d (%q)", len(m.ids), top, bad)
+	}
+	m.tokens = make([]string, top+1)
+	for token, id := range m.ids {
+		if old := m.tokens[id]; old != "" && old != token {
+			return fmt.Errorf("vocab: %q and %q have the same id %d", min(old, token), max(old, token), id)
+		}
+		m.tokens[id] = token
+	}
+	m.fuseUnk, m.byteFallback, m.ignoreMerges = f.FuseUnk, f.ByteFallback, f.IgnoreMerges
+	m.unk = -1
+	if f.Unk != nil && *f.Unk != "" {
+		id, ok := m.ids[*f.Unk]
+		if !ok {
+			return fmt.Errorf("unk_token: %q is not in the vocabulary", *f.Unk)
+		}
+		m.unk = id
+	}
+	return m.loadMerges(f.Merges)
+}
+
+func (m *model) loadMerges(data []byte) error {
+	type pair struct{ a, b, to int32 }
+	var pairs []pair
+	crosses := map[string]bool{} // marks that some merge has behind another character
+	var buf []byte
+	err := scanMerges(data, func(a, b string) error {
+		buf = append(append(buf[:0], a...), b...)
+		x, okA := m.ids[a]
+		y, okB := m.ids[b]
+		to, ok := m.ids[string(buf)]
+		if !okA || !okB || !ok {
+			return fmt.Errorf("merge %d: %q and %q: the parts or the result are not in the vocabulary", len(pairs), a, b)
+		}
+		if !strings.HasSuffix(a, metaspace) && strings.HasPrefix(b, metaspace) {
+			crosses[metaspace] = true
+		}
+		pairs = append(pairs, pair{x, y, to})
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("merges: %w", err)
+	}
+	m.merges = newMergeTable(len(pairs))
+	for rank, p := range pairs {
+		m.merges.put(p.a, p.b, merge{int32(rank), p.to})
+	}
+	if _, ok := m.ids[metaspace]; ok && !crosses[metaspace] && !m.ignoreMerges {
+		m.cutAt = metaspace
+	}
+	return nil
+}
+
+// metaspace is how SentencePiece writes a space.
+const metaspace = "▁"
+
+// finish fills the table of byte tokens, once it is known whether words are written in byte letters.
+func (m *model) finish() {
+	if m.byteLevel {
+		m.cutAt = ""
+	}
+	for b := range 256 {
+		name := string(alphabet.letter[b])
+		if !m.byteLevel {
+			name = fmt.Sprintf("<0x%02X>", b)
+		}
+		id, ok := m.ids[name]
+		if !ok {
+			id = -1
+			m.missing = m.missing || m.byteLevel
+		}
+		m.bytes[b] = id
+	}
+}
+
+func (t *Tokenizer) loadAdded(list []*added) error {
+	t.addedByID, t.addedByStr = map[int32]*added{}, map[string]*added{}
+	t.size = len(t.model.tokens)
+	limit := len(t.model.tokens) + 2*len(list) + 1<<16
+	for _, a := range list {
+		if a == nil || a.Content == "" {
+			return errors.New("expected tokens with content, found an empty one")
+		}
+		if a.ID < 0 || int(a.ID) > limit {
+			return fmt.Errorf("%q: expected an id below %d, found %d", a.Content, limit, a.ID)
+		}
+		t.addedByID[a.ID] = a
+		t.addedByStr[a.Content] = a
+		t.size = max(t.size, int(a.ID)+1)
+		if !a.Normalized {
+			t.raw.add(a.Content, a)
+			continue
+		}
+		g := seg{s: a.Content}
+		for _, n := range t.normalizers {
+			g = n(g)
+		}
+		t.normal.add(g.s, a)
+	}
+	t.added = list
+	return nil
+}
+
+// config is what is read of a tokenizer_config.json.
+type config struct {
+	BOS          tokenName    `json:"bos_token"`
+	EOS          tokenName    `json:"eos_token"`
+	Pad          tokenName    `json:"pad_token"`
+	Unk          tokenName    `json:"unk_token"`
+	ChatTemplate chatTemplate `json:"chat_template"`
+}
+
+// tokenName is a token written as a string or as an object with its content.
+type tokenName string
+
+func (n *tokenName) UnmarshalJSON(b []byte) error {
+	var s *string
+	if json.Unmarshal(b, &s) == nil {
+		if s != nil {
+			*n = tokenName(*s)
+		}
+		return nil
+	}
+	var o struct{ Content string }
+	if err := json.Unmarshal(b, &o); err != nil {
+		return err
+	}
+	*n = tokenName(o.Content)
+	return nil
+}
+
+// chatTemplate is a template, or a list of named ones of which "default" is taken.
+type chatTemplate string
+
+func (c *chatTemplate) UnmarshalJSON(b []byte) error {
+	var s *string
+	if json.Unmarshal(b, &s) == nil {
+		if s != nil {
+			*c = chatTemplate(*s)
+		}
+		return nil
+	}
+	var list []struct{ Name, Template string }
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.Name == "default" || len(list) == 1 {
+			*c = chatTemplate(e.Template)
+		}
+	}
+	return nil
+}
