@@ -151,9 +151,9 @@ func stringMap(raw json.RawMessage) (map[string]string, error) {
 
 func (f *File) entry(name string, raw json.RawMessage) (entry, error) {
 	var j struct {
-		DType   *string        `json:"dtype"`
-		Shape   *[]json.Number `json:"shape"`
-		Offsets *[]json.Number `json:"data_offsets"`
+		DType   *string            `json:"dtype"`
+		Shape   *[]json.RawMessage `json:"shape"`
+		Offsets *[]json.RawMessage `json:"data_offsets"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
@@ -174,7 +174,7 @@ func (f *File) entry(name string, raw json.RawMessage) (entry, error) {
 	}
 	e := entry{Info: tensor.Info{Name: name, Type: t, Shape: make([]int, len(*j.Shape))}}
 	for i, d := range *j.Shape {
-		v, err := strconv.ParseUint(d.String(), 10, 63)
+		v, err := strconv.ParseUint(string(d), 10, 63)
 		if err != nil {
 			return e, fmt.Errorf("%w: dimension %s", ErrShape, d)
 		}
@@ -184,7 +184,7 @@ func (f *File) entry(name string, raw json.RawMessage) (entry, error) {
 		return e, fmt.Errorf("%w: %w", ErrShape, err)
 	}
 	for i, p := range []*int64{&e.begin, &e.end} {
-		v, err := strconv.ParseUint((*j.Offsets)[i].String(), 10, 64)
+		v, err := strconv.ParseUint(string((*j.Offsets)[i]), 10, 64)
 		if err != nil || v > uint64(len(f.data)) || v > math.MaxInt64 {
 			return e, fmt.Errorf("%w: expected at most %d, found %s", ErrOffsets, len(f.data), (*j.Offsets)[i])
 		}
