@@ -1,0 +1,97 @@
+package graph
+
+// recompute makes the backward of some layers read copies of forward values, computed again before their first reader, so
+// that the originals need not be kept. Stage s recomputes the cheap operations of the first s layers, and from stage layers
+// on also everything else of the first s-layers layers (Chen et al. 2016). Values that another layer's forward or an output
+// reads, the layers' inputs above all, are kept. Sweep then drops copies that nobody reads.
+func (p *plan) recompute(stage, layers int) {
+	if stage <= 0 {
+		return
+	}
+	cheap, full := min(stage, layers), max(0, stage-layers)
+	again := func(ins *inst) bool {
+		return ins.layer >= 0 && (ins.layer < full || ins.layer < cheap && ins.info.Cheap)
+	}
+	maker := p.madeAgain(again)
+	forward := make([][]int, layers) // instructions to copy
+	for i := range p.insts {
+		if ins := &p.insts[i]; again(ins) {
+			forward[ins.layer] = append(forward[ins.layer], i)
+		}
+	}
+	copies := make([]map[int]int, layers) // value -> its copy
+	out := make([]inst, 0, 2*len(p.insts))
+	for i := range p.insts {
+		ins := p.insts[i]
+		if ins.layer == backward {
+			for k, v := range ins.in {
+				if v >= len(maker) || maker[v] < 0 {
+					continue
+				}
+				l := p.insts[maker[v]].layer
+				if copies[l] == nil {
+					copies[l] = map[int]int{}
+					for _, f := range forward[l] {
+						out = append(out, p.copyOf(f, copies[l], maker, ins.phase))
+					}
+				}
+				ins.in[k] = copies[l][v]
+			}
+		}
+		out = append(out, ins)
+	}
+	p.insts = out
+}
+
+// madeAgain gives for each value the instruction that makes it if the backward is to read a copy, else -1.
+func (p *plan) madeAgain(again func(*inst) bool) []int {
+	maker := make([]int, len(p.values))
+	for v := range maker {
+		maker[v] = -1
+	}
+	for i := range p.insts {
+		ins := &p.insts[i]
+		if ins.layer != backward {
+			for _, v := range ins.in { // read by another layer's forward: kept
+				if j := maker[v]; j >= 0 && p.insts[j].layer != ins.layer {
+					maker[v] = -1
+				}
+			}
+		}
+		if again(ins) {
+			for _, v := range ins.out {
+				if v >= 0 {
+					maker[v] = i
+				}
+			}
+		}
+	}
+	for _, v := range p.outputs {
+		maker[v] = -1
+	}
+	return maker
+}
+
+// copyOf is instruction f again, on copies of what it reads and makes.
+func (p *plan) copyOf(f int, to map[int]int, maker []int, phase int) inst {
+	c := p.insts[f]
+	c.again, c.phase = true, phase
+	in, out := make([]int, len(c.in)), make([]int, len(c.out))
+	for k, v := range c.in {
+		if in[k] = v; maker[v] >= 0 {
+			if w, ok := to[v]; ok {
+				in[k] = w
+			}
+		}
+	}
+	for k, v := range c.out {
+		if out[k] = v; v >= 0 {
+			out[k] = p.add(value{size: p.values[v].size})
+			to[v] = out[k]
+		}
+	}
+	if c.in, c.out = in, out; c.tmp >= 0 {
+		c.tmp = p.add(value{size: p.values[c.tmp].size, tmp: true})
+	}
+	return c
+}
