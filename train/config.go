@@ -8,6 +8,7 @@ import (
 // Config is the `train` section of a recipe. The zero value is not useful; start from Defaults.
 type Config struct {
 	Objective   string   `yaml:"objective" json:"objective,omitempty" jsonschema:"enum=sft,description=what is minimised: sft is the mean negative log-likelihood of the supervised tokens"`
+	Scratch     bool     `yaml:"scratch" json:"scratch,omitempty" jsonschema:"description=begin with random weights instead of those of the base (full training only)"`
 	Steps       int      `yaml:"steps" json:"steps,omitempty" jsonschema:"minimum=0,description=optimizer steps; 0 counts epochs instead"`
 	Epochs      float64  `yaml:"epochs" json:"epochs,omitempty" jsonschema:"minimum=0,description=passes over the training data when steps is 0"`
 	Batch       int      `yaml:"batch" json:"batch,omitempty" jsonschema:"minimum=1,description=sequences per optimizer step (packs or rows)"`
@@ -30,7 +31,7 @@ type EvalConfig struct {
 	Every    int     `yaml:"every" json:"every,omitempty" jsonschema:"minimum=0,description=steps between evaluations; 0 evaluates before and after only"`
 	Limit    int     `yaml:"limit" json:"limit,omitempty" jsonschema:"minimum=0,description=most held-out sequences per evaluation; 0 takes all"`
 	Patience int     `yaml:"patience" json:"patience,omitempty" jsonschema:"minimum=0,description=evaluations without a better loss after which training stops; 0 never stops early"`
-	MinDelta float64 `yaml:"min_delta" json:"min_delta,omitempty" jsonschema:"minimum=0,description=what counts as better, in nats per token"`
+	MinDelta float64 `yaml:"min_delta" json:"min_delta,omitempty" jsonschema:"minimum=0,description=what counts as better in nats per token"`
 	Select   string  `yaml:"select" json:"select,omitempty" jsonschema:"enum=best,enum=last,description=which parameters are the result"`
 	Samples  int     `yaml:"samples" json:"samples,omitempty" jsonschema:"minimum=0,description=held-out examples whose answers the report shows before and after"`
 }
