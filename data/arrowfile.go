@@ -1,0 +1,197 @@
+package data
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/edsrzf/mmap-go"
+)
+
+// arrowFile is an Arrow IPC file or stream, mapped. Its messages are found, and their sizes checked against the file,
+// before the library sees them: a damaged size would make it ask for more memory than there is, which no recover catches.
+// A record batch is a block.
+type arrowFile struct {
+	path    string
+	f       *os.File
+	mapped  mmap.MMap
+	prefix  []arrowMessage // schema and dictionaries, in order
+	batches []arrowMessage
+	dicts   []int // per batch: messages of prefix that stand before it
+	rows    []int64
+	infos   []block
+	names   []string
+}
+
+type arrowMessage struct{ meta, body []byte }
+
+func openArrow(path string, _ Config) (_ file, err error) {
+	defer guard(path, &err)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &arrowFile{path: path, f: f}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if info, err := f.Stat(); err != nil || info.Size() == 0 {
+		return nil, fmt.Errorf("%s: expected an Arrow file or stream, found an empty file", path)
+	}
+	if a.mapped, err = mmap.Map(f, mmap.RDONLY, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := a.scan(a.mapped); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r, err := ipc.NewReaderFromMessageReader(&messageList{messages: a.prefix[:1]}, ipc.WithDelayReadSchema(false))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer r.Release()
+	for _, f := range r.Schema().Fields() {
+		a.names = append(a.names, f.Name)
+	}
+	return a, nil
+}
+
+const (
+	arrowSchema     = 1
+	arrowDictionary = 2
+	arrowBatch      = 3
+)
+
+// scan finds the messages (Arrow columnar format, "IPC Streaming Format" and "IPC File Format").
+func (a *arrowFile) scan(b []byte) error {
+	pos := 0
+	if bytes.HasPrefix(b, []byte("ARROW1\x00\x00")) {
+		pos = 8
+	} else if bytes.HasPrefix(b, []byte("FEA1")) {
+		return errors.New("expected Arrow IPC, found Feather version 1")
+	}
+	total := int64(0)
+	for pos+4 <= len(b) {
+		n := binary.LittleEndian.Uint32(b[pos:])
+		pos += 4
+		if n == 0xffffffff {
+			if pos+4 > len(b) {
+				return io.ErrUnexpectedEOF
+			}
+			n = binary.LittleEndian.Uint32(b[pos:])
+			pos += 4
+		}
+		if n == 0 {
+			break
+		}
+		if int64(n) > int64(len(b)-pos) {
+			return fmt.Errorf("message at byte %d: %d bytes of metadata in a file of %d", pos, n, len(b))
+		}
+		meta := b[pos : pos+int(n)]
+		kind, rows, bodyLen, err := checkMessage(meta, b[pos+int(n):])
+		if err != nil {
+			return fmt.Errorf("message at byte %d: %w", pos, err)
+		}
+		pos += int(n)
+		m := arrowMessage{meta, b[pos : pos+int(bodyLen)]}
+		pos += int(bodyLen)
+		switch {
+		case (kind == arrowSchema) != (len(a.prefix) == 0):
+			return fmt.Errorf("message at byte %d: expected one schema, first, found message type %d", pos, kind)
+		case kind == arrowSchema, kind == arrowDictionary:
+			a.prefix = append(a.prefix, m)
+		case kind == arrowBatch:
+			a.batches = append(a.batches, m)
+			a.dicts = append(a.dicts, len(a.prefix))
+			a.rows = append(a.rows, total)
+			a.infos = append(a.infos, block{rows: rows, bytes: max(bodyLen, 1)})
+			total += rows
+		default:
+			return fmt.Errorf("message at byte %d: expected schema, dictionary or record batch, found message type %d", pos, kind)
+		}
+	}
+	if len(a.prefix) == 0 {
+		return errors.New("expected an Arrow schema, found none")
+	}
+	return nil
+}
+
+func (a *arrowFile) blocks() []block   { return a.infos }
+func (a *arrowFile) columns() []string { return a.names }
+
+func (a *arrowFile) close() error {
+	if a.mapped != nil {
+		a.mapped.Unmap()
+	}
+	return a.f.Close()
+}
+
+func (a *arrowFile) open(block, skip int, _ func(string) bool) (_ batchReader, err error) {
+	at := fmt.Sprintf("%s: record batch %d", a.path, block)
+	defer guard(at, &err)
+	list := &messageList{messages: append(append([]arrowMessage(nil), a.prefix[:a.dicts[block]]...), a.batches[block])}
+	r, err := ipc.NewReaderFromMessageReader(list)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	return &arrowReader{file: a, at: at, block: block, r: r, row: int64(skip)}, nil
+}
+
+type arrowReader struct {
+	file  *arrowFile
+	at    string
+	block int
+	r     *ipc.Reader
+	rec   arrow.RecordBatch
+	row   int64
+}
+
+func (r *arrowReader) next() (_ batch, err error) {
+	defer guard(r.at, &err)
+	if r.rec == nil {
+		if !r.r.Next() {
+			if err := r.r.Err(); err != nil && err != io.EOF {
+				return batch{}, fmt.Errorf("%s: %w", r.at, err)
+			}
+			return batch{}, io.EOF
+		}
+		r.rec = r.r.RecordBatch()
+		r.rec.Retain()
+	}
+	if r.row >= r.rec.NumRows() {
+		return batch{}, io.EOF
+	}
+	from, to := r.row, min(r.row+batchRows, r.rec.NumRows())
+	r.row = to
+	return batch{r.rec.NewSlice(from, to), func(i int) string {
+		return fmt.Sprintf("%s: row %d", r.file.path, r.file.rows[r.block]+from+int64(i)+1)
+	}}, nil
+}
+
+func (r *arrowReader) close() { r.r.Release() }
+
+// messageList hands messages to the library without copying them.
+type messageList struct {
+	messages []arrowMessage
+	last     *ipc.Message
+}
+
+func (l *messageList) Message() (*ipc.Message, error) {
+	if len(l.messages) == 0 {
+		return nil, io.EOF
+	}
+	m := l.messages[0]
+	l.messages = l.messages[1:]
+	l.last = ipc.NewMessage(memory.NewBufferBytes(m.meta), memory.NewBufferBytes(m.body))
+	return l.last, nil
+}
+
+func (l *messageList) Retain()  {}
+func (l *messageList) Release() {}
