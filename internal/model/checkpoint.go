@@ -1,0 +1,282 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"tune/internal/gguf"
+	"tune/internal/hint"
+	"tune/internal/safetensors"
+	"tune/internal/tensor"
+	"tune/internal/tokenizer"
+)
+
+// Checkpoint is a model as it lies in files: what it is, its weights (mapped, not read) and what goes with them.
+type Checkpoint struct {
+	Path    string
+	Format  string // "hf" or "gguf"
+	Spec    Spec
+	Config  []byte        // config.json; for a GGUF file, one that says the same as its metadata
+	Weights tensor.Source // Hugging Face names and layouts; nil for a model that has none yet
+
+	raw       tensor.Source // as stored, for the hash
+	files     fs.FS         // beside the weights; nil: none
+	meta      *gguf.Meta
+	close     func() error
+	tokenizer func() (*tokenizer.Tokenizer, error)
+}
+
+// Open reads a Hugging Face directory (config.json and safetensors, sharded or not) or a GGUF file.
+func Open(path string) (*Checkpoint, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, hint.Errorf("a model is a directory with config.json and *.safetensors, a .gguf file, or builtin:lex-5m", "no model at %s", path)
+		}
+		return nil, err
+	}
+	if !info.IsDir() {
+		return openGGUF(path)
+	}
+	if _, err := os.Stat(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
+		found, _ := filepath.Glob(filepath.Join(path, "*.gguf"))
+		if len(found) == 1 {
+			return openGGUF(found[0])
+		}
+		return nil, hint.Errorf("a model is a directory with config.json and *.safetensors, or a .gguf file", "%s: expected config.json, found none", path)
+	}
+	c, err := openHF(os.DirFS(path), path)
+	if err != nil {
+		return nil, err
+	}
+	w, err := safetensors.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	c.Weights, c.raw, c.close = w, w, w.Close
+	return c, nil
+}
+
+// OpenFS reads a checkpoint whose weights are one model.safetensors, such as the embedded base model.
+func OpenFS(fsys fs.FS, name string) (*Checkpoint, error) {
+	c, err := openHF(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	const file = "model.safetensors"
+	data, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	w, err := safetensors.Parse(name+"/"+file, data)
+	if err != nil {
+		return nil, err
+	}
+	c.Weights, c.raw = w, w
+	return c, nil
+}
+
+// Fresh is a model without weights, to be trained from nothing. The tokenizer is read from fsys, which may be nil.
+func Fresh(config []byte, name string, fsys fs.FS) (*Checkpoint, error) {
+	s, err := ParseConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	c := &Checkpoint{Path: name, Format: "hf", Spec: s, Config: config, files: fsys}
+	c.tokenizer = sync.OnceValues(c.readTokenizer)
+	return c, nil
+}
+
+func openHF(fsys fs.FS, name string) (*Checkpoint, error) {
+	config, err := readSide(fsys, "config.json")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return Fresh(config, name, fsys)
+}
+
+func openGGUF(path string) (*Checkpoint, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := fromGGUF(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	c.Path, c.close = path, f.Close
+	return c, nil
+}
+
+// Close unmaps the files. Nothing that came from Weights may be used afterwards.
+func (c *Checkpoint) Close() error {
+	if c.close == nil {
+		return nil
+	}
+	f := c.close
+	c.close = nil
+	return f()
+}
+
+// maxSide bounds what is read whole beside the weights; tokenizers of published models stay below 40 MB.
+const maxSide = 1 << 28
+
+func readSide(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSide+1))
+	if err == nil && len(data) > maxSide {
+		err = fmt.Errorf("%s: expected at most %d bytes, found more", name, maxSide)
+	}
+	return data, err
+}
+
+// side reads a file that may be absent.
+func (c *Checkpoint) side(name string) ([]byte, error) {
+	if c.files == nil {
+		return nil, nil
+	}
+	data, err := readSide(c.files, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	return data, nil
+}
+
+// Tokenizer reads the model's tokenizer, once.
+func (c *Checkpoint) Tokenizer() (*tokenizer.Tokenizer, error) { return c.tokenizer() }
+
+func (c *Checkpoint) readTokenizer() (*tokenizer.Tokenizer, error) {
+	if c.meta != nil {
+		t, err := tokenizer.FromGGUF(c.meta.Get)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Path, err)
+		}
+		return t, nil
+	}
+	text, err := c.side("tokenizer.json")
+	if err != nil {
+		return nil, err
+	}
+	if text == nil {
+		return nil, hint.Errorf("copy tokenizer.json of the model into the directory", "%s: expected tokenizer.json, found none", c.Path)
+	}
+	config, err := c.side("tokenizer_config.json")
+	if err != nil {
+		return nil, err
+	}
+	t, err := tokenizer.FromJSON(text, config)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	return t, nil
+}
+
+// ChatTemplate is the model's own template, "" when it has none.
+func (c *Checkpoint) ChatTemplate() string {
+	if text, err := c.side("chat_template.jinja"); err == nil && text != nil {
+		return string(text)
+	}
+	t, err := c.Tokenizer()
+	if err != nil {
+		return ""
+	}
+	return t.ChatTemplate()
+}
+
+// Stops are the ids that end an answer: those of the configuration, the generation settings and the tokenizer.
+func (c *Checkpoint) Stops() []int32 {
+	ids := slices.Clone(c.Spec.EOS)
+	if text, err := c.side("generation_config.json"); err == nil && text != nil {
+		if g, err := newConfig(text); err == nil {
+			ids = append(ids, g.ids("eos_token_id")...)
+		}
+	}
+	if t, err := c.Tokenizer(); err == nil {
+		if id, ok := t.EOS(); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// sideFiles go with the weights wherever they are copied to.
+var sideFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+	"tokenizer.model", "generation_config.json", "chat_template.jinja", "LICENSE", "LICENSE.txt"}
+
+// SideFiles returns the files to write beside a copy of the weights, without config.json.
+func (c *Checkpoint) SideFiles() (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, name := range sideFiles {
+		data, err := c.side(name)
+		if err != nil {
+			return nil, err
+		}
+		if data != nil {
+			out[name] = data
+		}
+	}
+	if c.Format == "gguf" {
+		t, err := c.Tokenizer()
+		if err != nil {
+			return nil, err
+		}
+		out["tokenizer.json"], out["tokenizer_config.json"] = t.JSON(), t.ConfigJSON()
+	}
+	return out, nil
+}
+
+// WithConfig returns Config with some keys set to other values, indented and with sorted keys.
+func (c *Checkpoint) WithConfig(set map[string]any) ([]byte, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(c.Config, &keys); err != nil {
+		return nil, err
+	}
+	for k, v := range set {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		keys[k] = b
+	}
+	return json.MarshalIndent(keys, "", "  ")
+}
+
+// Hash is the SHA-256 of all weights: name, type, shape and bytes of every stored tensor, in the order of names. How the
+// tensors are spread over files does not change it.
+func (c *Checkpoint) Hash() (string, error) {
+	h := sha256.New()
+	if c.raw == nil {
+		h.Write(c.Config)
+		return hex.EncodeToString(h.Sum(nil)), nil
+	}
+	for _, name := range slices.Sorted(slices.Values(c.raw.Names())) {
+		t, err := c.raw.Tensor(name)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", c.Path, err)
+		}
+		fmt.Fprintf(h, "%s %s %s\n", name, t.Type, strings.Trim(fmt.Sprint(t.Shape), "[]"))
+		h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(t.Data))))
+		h.Write(t.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

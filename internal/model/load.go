@@ -1,0 +1,179 @@
+package model
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tune/internal/graph"
+	"tune/internal/hint"
+	"tune/internal/tensor"
+	"tune/kernels"
+)
+
+// Options of a model's computation.
+type Options struct {
+	Exact bool // float32 products; else bf16 inputs with float32 sums where the CPU has them
+}
+
+// Model is a decoder with frozen weights, ready to become part of graphs. It does not change.
+type Model struct {
+	Spec
+	Exact    bool
+	Tap      Tap // observers of every graph built from here on
+	matrices map[string]kernels.Matrix
+	vectors  map[string][]float32
+}
+
+// Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. Both may be nil.
+type Tap struct {
+	In  func(module string, x *graph.Node) // the input of a linear: a call for each module that reads it
+	Out func(module string, x *graph.Node) // what EmbedModule, "model.layers.N" and "model.norm" give
+}
+
+// New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong
+// shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
+func New(c *Checkpoint, o Options) (*Model, error) {
+	m := &Model{Spec: c.Spec, Exact: o.Exact, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	if c.Weights == nil {
+		return m, nil
+	}
+	if err := checkNames(&c.Spec, c.Weights); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	for _, want := range c.Spec.Tensors() {
+		t, err := c.Weights.Tensor(want.Name)
+		if err == nil {
+			err = m.take(t)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Path, err)
+		}
+	}
+	return m, nil
+}
+
+// take files a tensor as a vector of floats or as a matrix that keeps its type.
+func (m *Model) take(t tensor.Tensor) error {
+	if len(t.Shape) == 1 {
+		x, err := tensor.Floats(t)
+		if err == nil {
+			err = finite(t.Name, x)
+		}
+		m.vectors[t.Name] = x
+		return err
+	}
+	if err := finiteSmall(t); err != nil {
+		return err
+	}
+	x, err := tensor.Matrix(t)
+	m.matrices[t.Name] = x
+	return err
+}
+
+// smallTensor bounds the matrices that are searched for NaN when a model is opened: reading all of a large one would touch
+// every page of the file before the first step. A NaN elsewhere is found by the training loop.
+const smallTensor = 1 << 17
+
+func finiteSmall(t tensor.Tensor) error {
+	if t.Elems() > smallTensor {
+		return nil
+	}
+	x, err := tensor.Floats(t)
+	if err != nil {
+		return err
+	}
+	return finite(t.Name, x)
+}
+
+func finite(name string, x []float32) error {
+	for i, v := range x {
+		if v-v != 0 {
+			return hint.Errorf("the file is damaged, or the model was saved after training diverged",
+				"tensor %s: expected finite numbers, found %g at %d", name, v, i)
+		}
+	}
+	return nil
+}
+
+// checkNames compares what a Source has with what a Spec needs.
+func checkNames(s *Spec, w tensor.Source) error {
+	var problems []string
+	needed := map[string]bool{}
+	for _, want := range s.Tensors() {
+		needed[want.Name] = true
+		info, err := w.Info(want.Name)
+		switch {
+		case err != nil:
+			problems = append(problems, "missing "+want.Name)
+		case !slices.Equal(info.Shape, want.Shape):
+			problems = append(problems, fmt.Sprintf("%s: expected shape %v, found %v", want.Name, want.Shape, info.Shape))
+		}
+	}
+	for _, name := range w.Names() {
+		if needed[name] || strings.HasSuffix(name, ".rotary_emb.inv_freq") { // old files carry the frequencies
+			continue
+		}
+		if same, err := tiedCopy(s, w, name); err != nil {
+			return err
+		} else if !same {
+			problems = append(problems, "unused "+name)
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	const shown = 40
+	if more := len(problems) - shown; more > 0 {
+		problems = append(problems[:shown], fmt.Sprintf("and %d more", more))
+	}
+	return hint.Errorf("config.json and the weights do not belong together, or this is a variant the family's file in internal/model does not know",
+		"the weights do not fit the configuration: %s", strings.Join(problems, "; "))
+}
+
+// tiedCopy says whether a tensor is a head stored beside the embedding it is tied to, and equal to it.
+func tiedCopy(s *Spec, w tensor.Source, name string) (bool, error) {
+	if !s.Tied || name != HeadModule+".weight" {
+		return false, nil
+	}
+	head, err := w.Tensor(name)
+	if err != nil {
+		return false, err
+	}
+	embed, err := w.Tensor(EmbedModule + ".weight")
+	return err == nil && head.Type == embed.Type && bytes.Equal(head.Data, embed.Data), err
+}
+
+// Vector returns a norm's weights or a bias; nil when the model has none of that name.
+func (m *Model) Vector(name string) []float32 { return m.vectors[name] }
+
+// Matrix returns a stored weight; a tied head is the embedding.
+func (m *Model) Matrix(name string) (kernels.Matrix, bool) {
+	if m.Tied && name == HeadModule+".weight" {
+		name = EmbedModule + ".weight"
+	}
+	x, ok := m.matrices[name]
+	return x, ok
+}
+
+// WeightBytes is the size of all stored weights.
+func (m *Model) WeightBytes() int64 {
+	var n int64
+	for _, x := range m.matrices {
+		n += int64(len(x.Data))
+	}
+	for _, x := range m.vectors {
+		n += int64(4 * len(x))
+	}
+	return n
+}
+
+// decode widens a whole matrix.
+func decode(x kernels.Matrix) []float32 {
+	out := make([]float32, x.Rows*x.Cols)
+	for r := range x.Rows {
+		x.F32(out[r*x.Cols:][:x.Cols], x.Data[r*x.Stride:])
+	}
+	return out
+}
