@@ -1,0 +1,3 @@
+module tune/kernels/asm
+
+go 1.26.0

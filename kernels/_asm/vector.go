@@ -1,0 +1,126 @@
+package main
+
+import "fmt"
+
+// vectors emits the products of a few rows: y[i*ldy+r] = sum over k < n of x[i*ldx+k]·w[r][k] for i < m, r < rows. The row of W is
+// read once for all m rows of x. stride is the bytes between rows of W, the other steps count values.
+func vectors(a *asm) {
+	for _, bf16 := range []bool{true, false} {
+		for _, zmm := range []bool{true, false} {
+			for m := 1; m <= 4; m++ {
+				vector(a, bf16, zmm, m)
+			}
+		}
+	}
+}
+
+func vector(a *asm, bf16, zmm bool, m int) {
+	name, reg, width, size := "vecF32", "Y", 8, 4
+	if bf16 {
+		name, size = "vecBF16", 2
+	}
+	if zmm {
+		reg, width = "Z", 16
+	} else {
+		name += "AVX2"
+	}
+	chains := []int{0, 4, 2, 2, 2}[m]
+	acc := func(i, u int) int { return i*chains + u }
+	w := func(u int) int { return m*chains + u }
+	a.fn(fmt.Sprintf("is y[i*ldy+r] = sum of x[i*ldx+k]*w[r][k], i < %d, r < rows, k < n; stride in bytes.", m), fmt.Sprintf("%sx%d", name, m),
+		"y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int", 64, 0)
+	a.i("MOVQ y+0(FP), DI; MOVQ ldy+8(FP), R8; MOVQ ldx+24(FP), R9; MOVQ w+32(FP), DX; MOVQ n+48(FP), R12; MOVQ rows+56(FP), R13")
+	a.i("SHLQ $2, R8; SHLQ $2, R9; LEAQ (R9)(R9*2), R11")
+	x := func(i, off int) string {
+		return fmt.Sprintf("%d(AX)%s", off, []string{"", "(R9*1)", "(R9*2)", "(R11*1)"}[i])
+	}
+	load := func(u, off int, mask string) {
+		switch {
+		case bf16:
+			a.i("VPMOVZXWD%s %d(BX), %s%s%d; VPSLLD $16, %s%d, %s%d", zero(mask), off*2, mask, reg, w(u), reg, w(u), reg, w(u))
+		default:
+			a.i("VMOVUPS%s %d(BX), %s%s%d", zero(mask), off*4, mask, reg, w(u))
+		}
+	}
+	a.label("row")
+	a.i("MOVQ x+16(FP), AX; MOVQ DX, BX; MOVQ R12, CX")
+	for r := range m * chains {
+		a.i("VXORPS Y%d, Y%d, Y%d", r, r, r)
+	}
+	a.i("SUBQ $%d, CX; JLT tail", chains*width)
+	a.label("loop")
+	for u := range chains {
+		load(u, u*width, "")
+		for i := range m {
+			a.i("VFMADD231PS %s, %s%d, %s%d", x(i, u*width*4), reg, w(u), reg, acc(i, u))
+		}
+	}
+	a.i("ADDQ $%d, AX; ADDQ $%d, BX; SUBQ $%d, CX; JGE loop", chains*width*4, chains*width*size, chains*width)
+	a.label("tail")
+	a.i("ADDQ $%d, CX; JZ sum", chains*width)
+	if zmm {
+		a.label("rest")
+		a.i("MOVL $0xffff, R10; KMOVW R10, K1; CMPQ CX, $16; JGE full; MOVL $1, R10; SHLL CX, R10; DECL R10; KMOVW R10, K1")
+		a.label("full")
+		load(0, 0, "K1, ")
+		for i := range m {
+			t := m*chains + chains
+			a.i("VMOVUPS.Z %s, K1, Z%d; VFMADD231PS Z%d, Z%d, Z%d", x(i, 0), t, t, w(0), acc(i, 0))
+		}
+		a.i("ADDQ $64, AX; ADDQ $%d, BX; SUBQ $16, CX; JGT rest", 16*size)
+	} else {
+		a.label("rest")
+		a.i("CMPQ CX, $8; JLT sum")
+		load(0, 0, "")
+		for i := range m {
+			a.i("VFMADD231PS %s, Y%d, Y%d", x(i, 0), w(0), acc(i, 0))
+		}
+		a.i("ADDQ $32, AX; ADDQ $%d, BX; SUBQ $8, CX; JMP rest", 8*size)
+	}
+	a.label("sum")
+	t := w(0)
+	for i := range m {
+		for s := chains / 2; s > 0; s /= 2 {
+			for u := range s {
+				a.i("VADDPS %s%d, %s%d, %s%d", reg, acc(i, u+s), reg, acc(i, u), reg, acc(i, u))
+			}
+		}
+		r := acc(i, 0)
+		if zmm {
+			a.i("VEXTRACTF64X4 $1, Z%d, Y%d; VADDPS Y%d, Y%d, Y%d", r, t, t, r, r)
+		}
+		a.i("VEXTRACTF128 $1, Y%d, X%d; VADDPS X%d, X%d, X%d", r, t, t, r, r)
+		a.i("VPSHUFD $0x4e, X%d, X%d; VADDPS X%d, X%d, X%d; VPSHUFD $0xb1, X%d, X%d; VADDPS X%d, X%d, X%d", r, t, t, r, r, r, t, t, r, r)
+	}
+	if !zmm {
+		a.label("one")
+		a.i("TESTQ CX, CX; JZ store")
+		if bf16 {
+			a.i("MOVWLZX (BX), R10; SHLL $16, R10; VMOVD R10, X%d", t)
+		} else {
+			a.i("VMOVSS (BX), X%d", t)
+		}
+		for i := range m {
+			a.i("VFMADD231SS %s, X%d, X%d", x(i, 0), t, acc(i, 0))
+		}
+		a.i("ADDQ $4, AX; ADDQ $%d, BX; DECQ CX; JMP one", size)
+	}
+	a.label("store")
+	a.i("MOVQ DI, R10")
+	for i := range m {
+		a.i("VMOVSS X%d, (R10)", acc(i, 0))
+		if i < m-1 {
+			a.i("ADDQ R8, R10")
+		}
+	}
+	a.i("ADDQ $4, DI; ADDQ stride+40(FP), DX; DECQ R13; JNZ row")
+	a.ret()
+}
+
+// zero is the suffix of a load that clears the lanes its mask leaves out.
+func zero(mask string) string {
+	if mask == "" {
+		return ""
+	}
+	return ".Z"
+}

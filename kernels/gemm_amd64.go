@@ -1,0 +1,174 @@
+//go:build !purego
+
+package kernels
+
+import "unsafe"
+
+var (
+	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packABF16, packAT: packATCvt, packB: packBBF16, packN: packNBF16}
+	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32x2, packAT: packATF32, packB: packBFloats, packN: packNFloats}
+	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain}
+)
+
+// engineFor chooses the inner loops by level and precision.
+func engineFor(exact bool) *engine {
+	switch {
+	case level >= levelAVX512BF16 && !exact:
+		return &bf16Engine
+	case level >= levelAVX512:
+		return &f32Engine
+	case level == levelAVX2:
+		return &avx2Engine
+	}
+	return &plainEngine
+}
+
+func tileBF16(width int, t *tileArgs) {
+	switch width {
+	case 64:
+		tileBF16x64(t)
+	case 48:
+		tileBF16x48(t)
+	case 32:
+		tileBF16x32(t)
+	default:
+		tileBF16x16(t)
+	}
+}
+
+func tileF32(width int, t *tileArgs) {
+	switch width {
+	case 64:
+		tileF32x64(t)
+	case 48:
+		tileF32x48(t)
+	case 32:
+		tileF32x32(t)
+	default:
+		tileF32x16(t)
+	}
+}
+
+func tileAVX2(width int, t *tileArgs) {
+	if width == 16 {
+		tileAVX2x16(t)
+	} else {
+		tileAVX2x8(t)
+	}
+}
+
+func packABF16(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+	packACvt(dst, dst2, rows, n, bit(two))
+}
+
+func packAF32x2(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+	packAF32(dst, dst2, rows, n, bit(two))
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func packAAVX2(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+	whole := n &^ 7
+	for i, d := range [2]unsafe.Pointer{dst, dst2} {
+		if i == 1 && !two {
+			return
+		}
+		var part [16]unsafe.Pointer
+		copy(part[:8], rows[i*panelRows:])
+		if whole > 0 {
+			packA8(d, &part, whole)
+		}
+		packStrided(d, panelRows, part[:panelRows], whole, n)
+	}
+}
+
+func packBBF16(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool) {
+	if word {
+		packBWords(dst, stride, rows, n)
+	} else {
+		packBCvt(dst, stride, rows, n)
+	}
+}
+
+func packBFloats(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {
+	packBF32(dst, stride, rows, n)
+}
+
+func packBAVX2(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {
+	whole := n &^ 7
+	if whole > 0 {
+		packB8(dst, stride, rows, whole)
+	}
+	packStrided(dst, stride, rows[:8], whole, n)
+}
+
+func packNBF16(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols, rows int, word bool) {
+	if word {
+		packNWords(dst, width, src, stride, cols, rows)
+	} else {
+		packNCvt(dst, width, src, stride, cols, rows)
+	}
+}
+
+func packNFloats(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols, rows int, _ bool) {
+	packNF32(dst, width, src, stride, cols, rows)
+}
+
+// vecProduct is the vecKernel of the level.
+func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
+	switch {
+	case level >= levelAVX512:
+		vec512(m, word, y, ldy, x, ldx, w, stride, n, rows)
+	case level == levelAVX2:
+		vec256(m, word, y, ldy, x, ldx, w, stride, n, rows)
+	default:
+		vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
+	}
+}
+
+func vec512(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
+	switch {
+	case word && m == 1:
+		vecBF16x1(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 2:
+		vecBF16x2(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 3:
+		vecBF16x3(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 4:
+		vecBF16x4(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 1:
+		vecF32x1(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 2:
+		vecF32x2(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 3:
+		vecF32x3(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 4:
+		vecF32x4(y, ldy, x, ldx, w, stride, n, rows)
+	}
+}
+
+func vec256(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
+	switch {
+	case word && m == 1:
+		vecBF16AVX2x1(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 2:
+		vecBF16AVX2x2(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 3:
+		vecBF16AVX2x3(y, ldy, x, ldx, w, stride, n, rows)
+	case word && m == 4:
+		vecBF16AVX2x4(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 1:
+		vecF32AVX2x1(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 2:
+		vecF32AVX2x2(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 3:
+		vecF32AVX2x3(y, ldy, x, ldx, w, stride, n, rows)
+	case !word && m == 4:
+		vecF32AVX2x4(y, ldy, x, ldx, w, stride, n, rows)
+	}
+}

@@ -1,0 +1,92 @@
+package kernels
+
+import "unsafe"
+
+// The engine in plain Go: float32, panels of 16 columns. It is what CPUs without assembly run, and what the packs of the AVX2 engine
+// leave undone.
+
+var plainEngine = engine{per: 1, nr: 16, unit: 16, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain}
+
+// tilePlain runs the tile as blocks of 2 x 4 sums that stay in registers.
+func tilePlain(width int, t *tileArgs) {
+	for p := range t.panels {
+		a, a2 := unsafe.Add(t.a, p*t.aStep), unsafe.Add(t.a2, p*t.a2Step)
+		b2 := unsafe.Add(t.b, 4*t.kd*width)
+		for r := 0; r < panelRows; r += 2 {
+			for c := 0; c < width; c += 4 {
+				var s, low [8]float32
+				dots(&s, unsafe.Add(a, 4*r), unsafe.Add(t.b, 4*c), t.kd, width)
+				dots(&low, unsafe.Add(a2, 4*r), unsafe.Add(b2, 4*c), t.kd2, width)
+				for i := range s {
+					row, col := p*panelRows+r+i/4, c+i%4
+					v := s[i]*t.scale + low[i]
+					if t.add != nil {
+						v += *at(t.add, row*t.lda+col)
+					}
+					if t.bias != nil {
+						v += *at(t.bias, col)
+					}
+					*at(t.c, row*t.ldc+col) = v
+				}
+			}
+		}
+	}
+}
+
+func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }
+
+// dots is s[i*4+j] = sum over d < depth of a[d*panelRows+i]·b[d*width+j], i < 2, j < 4.
+func dots(s *[8]float32, a, b unsafe.Pointer, depth, width int) {
+	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	for range depth {
+		x, y := *(*float32)(a), *(*float32)(unsafe.Add(a, 4))
+		v := (*[4]float32)(b)
+		s0 += x * v[0]
+		s1 += x * v[1]
+		s2 += x * v[2]
+		s3 += x * v[3]
+		s4 += y * v[0]
+		s5 += y * v[1]
+		s6 += y * v[2]
+		s7 += y * v[3]
+		a, b = unsafe.Add(a, 4*panelRows), unsafe.Add(b, 4*width)
+	}
+	*s = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
+}
+
+func packAPlain(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+	packStrided(dst, panelRows, rows[:panelRows], 0, n)
+	if two {
+		packStrided(dst2, panelRows, rows[panelRows:2*panelRows], 0, n)
+	}
+}
+
+func packBPlain(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {
+	packStrided(dst, stride, rows[:], 0, n)
+}
+
+// packStrided is dst[k*stride+i] = rows[i][k] for k0 <= k < n.
+func packStrided(dst unsafe.Pointer, stride int, rows []unsafe.Pointer, k0, n int) {
+	d := unsafe.Slice((*float32)(dst), (n-1)*stride+len(rows))
+	for i, row := range rows {
+		for k, v := range unsafe.Slice((*float32)(row), n)[k0:] {
+			d[(k0+k)*stride+i] = v
+		}
+	}
+}
+
+func packATPlain(dst, dst2, src unsafe.Pointer, stride, cols, rows int) {
+	for k := range rows {
+		row := unsafe.Slice((*float32)(unsafe.Add(src, k*stride)), cols)
+		copy(unsafe.Slice((*float32)(unsafe.Add(dst, 4*k*panelRows)), panelRows), row)
+		if cols > panelRows {
+			copy(unsafe.Slice((*float32)(unsafe.Add(dst2, 4*k*panelRows)), panelRows), row[panelRows:])
+		}
+	}
+}
+
+func packNPlain(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols, rows int, _ bool) {
+	for k := range rows {
+		copy(unsafe.Slice((*float32)(unsafe.Add(dst, 4*k*width)), cols), unsafe.Slice((*float32)(unsafe.Add(src, k*stride)), cols))
+	}
+}

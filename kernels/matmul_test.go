@@ -1,0 +1,304 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"tune/internal/rng"
+)
+
+// testCodec is a quantized type of the tests: a float32 scale and int8 values.
+func testCodec(block int, fast bool) *Codec {
+	c := &Codec{Name: fmt.Sprint("T", block), Block: block, Bytes: 4 + block}
+	c.F32 = func(dst []float32, src []byte) {
+		for i := range dst {
+			b := src[i/block*c.Bytes:]
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(b)) * float32(int8(b[4+i%block]))
+		}
+	}
+	if fast {
+		c.BF16 = func(dst []uint16, src []byte) {
+			f := make([]float32, len(dst))
+			c.F32(f, src)
+			for i, v := range f {
+				dst[i] = roundBF16(v)
+			}
+		}
+	}
+	return c
+}
+
+// randomMatrix makes rows x cols values of a codec, with some bytes between the rows.
+func randomMatrix(c *Codec, rows, cols int, key uint64) Matrix {
+	s := rng.FromKey(key)
+	m := Matrix{Rows: rows, Cols: cols, Codec: c}
+	m.Stride = m.rowBytes(cols) + 4*c.Bytes
+	m.Data = make([]byte, rows*m.Stride)
+	for i := range m.Data {
+		m.Data[i] = byte(s.Uint64(uint64(i)))
+	}
+	for r := range rows {
+		for b := 0; b < m.rowBytes(cols); b += c.Bytes {
+			d, v := m.Data[r*m.Stride+b:], float32(s.Norm(uint64(r*m.Stride+b)))
+			switch c {
+			case BF16:
+				binary.LittleEndian.PutUint16(d, roundBF16(v))
+			case F16:
+				binary.LittleEndian.PutUint16(d, uint16(s.Uint64(uint64(b)))&0xb7ff) // below 1
+			case F32:
+				binary.LittleEndian.PutUint32(d, math.Float32bits(v))
+			default:
+				binary.LittleEndian.PutUint32(d, math.Float32bits(0.01*v))
+			}
+		}
+	}
+	return m
+}
+
+// want computes one Out in float64 and the sum of absolute products, with operands rounded as the level says.
+func want(x *Product, o *Out, add []float32) (sum, mag []float64) {
+	bf16 := engineFor(x.Exact).per == 2
+	vec := (&multiply{x: x}).small()
+	round := func(v float32, act bool, c *Codec) float64 {
+		switch {
+		case vec && (act || x.Exact || c.BF16 == nil || c == F32), !vec && !bf16:
+			return float64(v)
+		}
+		return float64(widenBF16(roundBF16(v)))
+	}
+	b, v := expand(&o.B, o.Rowwise), []float32(nil)
+	if o.R > 0 {
+		v = expand(&o.V, o.Rowwise)
+	}
+	sum, mag = make([]float64, x.M*o.N), make([]float64, x.M*o.N)
+	for m := range x.M {
+		for n := range o.N {
+			s, g := 0.0, 0.0
+			term := func(t float64) { s += t; g += math.Abs(t) }
+			for k := range x.K {
+				a := x.A[m*x.K:][k:]
+				if x.TransA {
+					a = x.A[k*x.M+m:]
+				}
+				term(float64(o.scale()) * round(a[0], true, nil) * round(b[n*x.K+k], false, o.B.Codec))
+			}
+			for r := range o.R {
+				term(round(o.U[m*o.R+r], true, nil) * round(v[n*o.R+r], false, o.V.Codec))
+			}
+			if add != nil {
+				term(float64(add[m*o.N+n]))
+			}
+			if o.Bias != nil {
+				term(float64(o.Bias[n]))
+			}
+			sum[m*o.N+n], mag[m*o.N+n] = s, g
+		}
+	}
+	return sum, mag
+}
+
+// tolSum is relative to the sum of absolute products: float32 sums of a few thousand terms, in blocks.
+const tolSum = 2e-6
+
+// checkProduct runs x and compares every Out; C lies between guard words.
+func checkProduct(t *testing.T, what string, p *Pool, x *Product) {
+	t.Helper()
+	guards := make([]guarded, len(x.Outs))
+	adds := make([][]float32, len(x.Outs))
+	for i := range x.Outs {
+		o := &x.Outs[i]
+		guards[i] = newGuarded(x.M*o.N, i)
+		adds[i] = slices.Clone(o.Add)
+		if o.Add != nil && i%2 == 0 { // accumulate in place
+			copy(guards[i].x, o.Add)
+			o.Add = guards[i].x
+		}
+		o.C = guards[i].x
+	}
+	scratch := newGuarded(x.Scratch(), 1)
+	p.MatMul(x, scratch.x)
+	scratch.check(t, what+": scratch")
+	for i := range x.Outs {
+		guards[i].check(t, what)
+		sum, mag := want(x, &x.Outs[i], adds[i])
+		for j, v := range x.Outs[i].C {
+			if d := math.Abs(float64(v) - sum[j]); !(d <= tolSum*mag[j]+1e-30) {
+				t.Fatalf("%s: out %d, row %d, column %d: got %v, want %v (magnitude %v)", what, i, j/x.Outs[i].N, j%x.Outs[i].N, v, sum[j], mag[j])
+			}
+		}
+	}
+}
+
+var testShapes = [][3]int{ // M, N, K
+	{1, 1, 1}, {2, 3, 0}, {3, 17, 5}, {5, 64, 33}, {8, 100, 64}, {9, 1, 40}, {11, 5, 7}, {12, 64, 32}, {13, 49, 31}, {41, 130, 77},
+	{50, 1, 300}, {16, 65, 1100}, {7, 33, 1030}, {400, 200, 20},
+}
+
+func TestMatMulShapes(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for si, s := range testShapes {
+			m, n, k := s[0], s[1], s[2]
+			for variant := range 16 {
+				trans, rowwise, exact, rich := variant&1 != 0, variant&2 != 0, variant&4 != 0, variant&8 != 0
+				codec := []*Codec{F32, BF16, F16}[(si+variant)%3]
+				x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 1), TransA: trans, Exact: exact}
+				rows, cols := n, k
+				if rowwise {
+					rows, cols = k, n
+				}
+				o := Out{N: n, B: randomMatrix(codec, rows, cols, 2), Rowwise: rowwise}
+				if rich {
+					o.Scale, o.R = 0.75, 1+si*3
+					o.Add, o.Bias = normals(make([]float32, m*n), 3), normals(make([]float32, n), 4)
+					o.U = normals(make([]float32, m*o.R), 5)
+					o.V = Floats(normals(make([]float32, n*o.R), 6), n, o.R)
+					if rowwise {
+						o.V.Rows, o.V.Cols, o.V.Stride = o.R, n, 4*n
+					}
+				}
+				x.Outs = []Out{o}
+				checkProduct(t, fmt.Sprintf("M %d N %d K %d trans %v rowwise %v exact %v rich %v %s", m, n, k, trans, rowwise, exact, rich, codec.Name), p, x)
+			}
+		}
+	})
+}
+
+// TestMatMulStored multiplies with block types, whose rows and column groups begin inside blocks or not.
+func TestMatMulStored(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for _, c := range []*Codec{testCodec(32, true), testCodec(256, true), testCodec(32, false), testCodec(256, false)} {
+			for _, s := range [][3]int{{1, 70, 256}, {4, 130, 512}, {20, 96, 256}, {30, 65, 1280}} {
+				for _, rowwise := range []bool{false, true} {
+					for _, exact := range []bool{false, true} {
+						m, n, k := s[0], s[1], s[2]
+						rows, cols := n, k
+						if rowwise {
+							n = 768
+							rows, cols = k, n
+						}
+						x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 7), Exact: exact,
+							Outs: []Out{{N: n, B: randomMatrix(c, rows, cols, 8), Rowwise: rowwise}}}
+						checkProduct(t, fmt.Sprintf("%s M %d N %d K %d rowwise %v exact %v", c.Name, m, n, k, rowwise, exact), p, x)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestMatMulLongRank has low-rank terms longer than can be folded.
+func TestMatMulLongRank(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for _, r := range []int{256, 513, 1200} {
+			for _, rowwise := range []bool{false, true} {
+				m, n, k := 20, 70, 90
+				b, v := randomMatrix(BF16, n, k, 2), randomMatrix(F32, n, r, 3)
+				if rowwise {
+					b, v = randomMatrix(BF16, k, n, 2), randomMatrix(F32, r, n, 3)
+				}
+				x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 1),
+					Outs: []Out{{N: n, B: b, Rowwise: rowwise, Scale: 2, U: normals(make([]float32, m*r), 4), V: v, R: r}}}
+				checkProduct(t, fmt.Sprint("rank ", r, rowwise), p, x)
+			}
+		}
+	})
+}
+
+// several is a product of three Outs of different kinds.
+func several(m, k int) *Product {
+	x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 1)}
+	for i, n := range []int{576, 192, 33} {
+		o := Out{N: n, B: randomMatrix([]*Codec{BF16, testCodec(32, true), F32}[i], n, k, uint64(i)), C: make([]float32, m*n)}
+		if i != 1 {
+			o.R = 16
+			o.U, o.V = normals(make([]float32, m*16), 9), Floats(normals(make([]float32, n*16), 10), n, 16)
+			o.Bias = normals(make([]float32, n), 11)
+		}
+		x.Outs = append(x.Outs, o)
+	}
+	return x
+}
+
+func TestMatMulSeveralOuts(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for _, m := range []int{1, 5, 65} {
+			checkProduct(t, fmt.Sprint("several ", m), p, several(m, 320))
+		}
+		x := several(20, 64)
+		x.Outs[1].N, x.Outs[1].B.Rows = 0, 0
+		checkProduct(t, "an empty Out", p, x)
+		x = &Product{M: 0, K: 64, Outs: x.Outs}
+		p.MatMul(x, nil)
+	})
+}
+
+// TestMatMulWorkers: the same bits whatever the number of workers.
+func TestMatMulWorkers(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, m := range []int{3, 200} {
+			var first [][]float32
+			for _, workers := range []int{-1, 1, 2, 3, 7} {
+				var p *Pool
+				if workers > 0 {
+					p = NewPool(workers)
+				}
+				x := several(m, 1120)
+				p.MatMul(x, make([]float32, x.Scratch()))
+				p.Close()
+				for i := range x.Outs {
+					if first == nil || len(first) <= i {
+						first = append(first, x.Outs[i].C)
+					} else if !slices.Equal(first[i], x.Outs[i].C) {
+						t.Fatalf("M %d: %d workers give other bits", m, workers)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestMatMulAllocatesNothing(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	for _, m := range []int{2, 100} {
+		x := several(m, 320)
+		x.Outs[1].B = randomMatrix(BF16, 192, 320, 1) // the codec of the test allocates
+		scratch := make([]float32, x.Scratch())
+		if n := testing.AllocsPerRun(10, func() { p.MatMul(x, scratch) }); n != 0 {
+			t.Errorf("M %d: %v allocations per product", m, n)
+		}
+	}
+}
+
+func TestMatMulPanicsOnShapes(t *testing.T) {
+	for name, breakIt := range map[string]func(x *Product){
+		"A":      func(x *Product) { x.A = x.A[1:] },
+		"C":      func(x *Product) { x.Outs[0].C = x.Outs[0].C[1:] },
+		"B rows": func(x *Product) { x.Outs[0].B.Rows-- },
+		"B data": func(x *Product) { x.Outs[1].B.Data = x.Outs[1].B.Data[:100] },
+		"U":      func(x *Product) { x.Outs[0].U = nil },
+		"bias":   func(x *Product) { x.Outs[0].Bias = x.Outs[0].Bias[1:] },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s too short: no panic", name)
+				}
+			}()
+			x := several(10, 64)
+			breakIt(x)
+			(*Pool)(nil).MatMul(x, make([]float32, x.Scratch()))
+		}()
+	}
+}
