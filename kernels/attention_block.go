@@ -36,7 +36,7 @@ type blocks struct {
 }
 
 func (a Attention) blocks(start []int32, n, first int) blocks {
-	b := blocks{Attention: a, half: useHalf && !a.Exact, n: n, first: first, keys: first + n, start: start, width: (a.D + 15) &^ 15}
+	b := blocks{Attention: a, half: useHalf() && !a.Exact, n: n, first: first, keys: first + n, start: start, width: (a.D + 15) &^ 15}
 	b.row, b.depth, b.keyDepth = b.width, a.D, blockKeys
 	if b.half {
 		b.row, b.depth, b.keyDepth = b.width/2, (a.D+1)/2, blockKeys/2

@@ -88,15 +88,24 @@ func attentionRef(a Attention, q, k, v, do []float32, start []int32, first int) 
 	return o, lse, dq, dk, dv
 }
 
-// tolAttention allows for float32 sums over a few hundred keys.
-const tolAttention = 1e-5
+// tolAttention allows for float32 sums over a few hundred keys, tolHalf for operands and probabilities rounded to 8 bits.
+const (
+	tolAttention = 1e-5
+	tolHalf      = 2e-2
+)
 
 func TestAttention(t *testing.T) {
 	pool := NewPool(2)
 	defer pool.Close()
-	for _, c := range attentionCases {
-		t.Run(c.String(), func(t *testing.T) { testAttention(t, pool, c.attention(), c.start(), tolAttention) })
-	}
+	eachLevel(t, func(t *testing.T) {
+		for _, c := range attentionCases {
+			a := c.attention()
+			t.Run(c.String(), func(t *testing.T) { testAttention(t, pool, a, c.start(), tolAttention) })
+			if a.Exact = false; useHalf() {
+				t.Run(c.String()+" half", func(t *testing.T) { testAttention(t, pool, a, c.start(), tolHalf) })
+			}
+		}
+	})
 }
 
 func testAttention(t *testing.T, pool *Pool, a Attention, start []int32, tol float64) {
@@ -127,21 +136,23 @@ func testAttention(t *testing.T, pool *Pool, a Attention, start []int32, tol flo
 
 // TestAttentionCached continues after cached keys: the last rows of a long forward, computed alone.
 func TestAttentionCached(t *testing.T) {
-	for _, rows := range []int{1, 2, 7, 40} {
-		for _, window := range []int{0, 50} {
-			a := Attention{H: 6, K: 2, D: 32, Scale: 0.2, Window: window, Exact: true}
-			const keys = 300
-			first := keys - rows
-			q, k, v := values(rows*a.H*a.D, 1), values(keys*a.K*a.D, 2), values(keys*a.K*a.D, 3)
-			start := make([]int32, rows)
-			for i := range start {
-				start[i] = 3
+	eachLevel(t, func(t *testing.T) {
+		for _, rows := range []int{1, 2, 7, 40, 100} {
+			for _, window := range []int{0, 50} {
+				a := Attention{H: 6, K: 2, D: 32, Scale: 0.2, Window: window, Exact: true}
+				const keys = 300
+				first := keys - rows
+				q, k, v := values(rows*a.H*a.D, 1), values(keys*a.K*a.D, 2), values(keys*a.K*a.D, 3)
+				start := make([]int32, rows)
+				for i := range start {
+					start[i] = 3
+				}
+				o, lse := make([]float32, len(q)), make([]float32, rows*a.H)
+				wo, wl, _, _, _ := attentionRef(a, q, k, v, nil, start, first)
+				a.Forward(nil, o, lse, q, k, v, start, first, make([]float32, a.Scratch(rows, keys)))
+				near(t, "o", o, wo, tolAttention)
+				near(t, "lse", lse, wl, tolAttention)
 			}
-			o, lse := make([]float32, len(q)), make([]float32, rows*a.H)
-			wo, wl, _, _, _ := attentionRef(a, q, k, v, nil, start, first)
-			a.Forward(nil, o, lse, q, k, v, start, first, make([]float32, a.Scratch(rows, keys)))
-			near(t, "o", o, wo, tolAttention)
-			near(t, "lse", lse, wl, tolAttention)
 		}
-	}
+	})
 }

@@ -41,13 +41,13 @@ func unpair(u float32) (lo, hi float32) {
 
 // packRowsPlain: dst row r = factor·src row r (stride ld) as units, for n rows of d values; zero up to stride units and rows rows.
 func packRowsPlain(half bool, dst []float32, stride, rows int, src []float32, ld, n, d int, factor float32) {
+	if !half {
+		packRowsF32(dst, stride, rows, src, ld, n, d, factor)
+		return
+	}
 	clear(dst[:rows*stride])
 	for r := range n {
 		x, y := src[r*ld:][:d], dst[r*stride:][:stride]
-		if !half {
-			scalePlain(y[:d], factor, x)
-			continue
-		}
 		for i := range d / 2 {
 			y[i] = pair(factor*x[2*i], factor*x[2*i+1])
 		}
@@ -57,10 +57,20 @@ func packRowsPlain(half bool, dst []float32, stride, rows int, src []float32, ld
 	}
 }
 
+// packRowsF32 is packRowsPlain and packPairsPlain for units of one float32.
+func packRowsF32(dst []float32, stride, rows int, src []float32, ld, n, d int, factor float32) {
+	for r := range n {
+		y := dst[r*stride:][:stride]
+		Scale(y[:d], factor, src[r*ld:])
+		clear(y[d:])
+	}
+	clear(dst[n*stride : rows*stride])
+}
+
 // packPairsPlain is packRowsPlain with units of two neighbouring rows; rows is even.
 func packPairsPlain(half bool, dst []float32, stride, rows int, src []float32, ld, n, d int, factor float32) {
 	if !half {
-		packRowsPlain(half, dst, stride, rows, src, ld, n, d, factor)
+		packRowsF32(dst, stride, rows, src, ld, n, d, factor)
 		return
 	}
 	clear(dst[:rows/2*stride])

@@ -44,6 +44,7 @@ func generate(dir string) (map[string]string, error) {
 	}{
 		{"gemm", gemm},
 		{"decode", decoders},
+		{"scores", scores},
 	} {
 		a := newAsm(hash)
 		f.emit(a)
