@@ -86,8 +86,11 @@ func (s *spec) json() ([]byte, error) {
 	if s.nfc {
 		out.Normalizer = object{"type": "NFC"}
 	}
-	if out.Added == nil {
+	if out.Added == nil { // empty lists, not null
 		out.Added = []*added{}
+	}
+	if out.Model.Merges == nil {
+		out.Model.Merges = [][2]string{}
 	}
 	return marshal(out)
 }
