@@ -1,4 +1,255 @@
 package data
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"tune/internal/chat"
+	"tune/internal/hint"
+)
+
+// item is what a row holds: exactly one of a conversation, a text, or tokens.
+type item struct {
+	chat   *chat.Conversation
+	from   int // messages before this one are never supervised
+	text   *string
+	prompt int // bytes at the begin of text that are never supervised
+	ids    []int32
+	labels []int32 // nil: ids
+}
+
+// formatEntry makes items of rows of one kind.
+type formatEntry struct {
+	name    string
+	detect  []string // columns that a file of this format has
+	columns []string // keys of Config.Columns that it reads
+	item    func(r formatRow) (item, error)
+}
+
+// formats lists the formats in the order in which auto tries them.
+var formats = []formatEntry{
+	{"messages", []string{"messages"}, []string{"messages", "tools"}, messagesItem},
+	{"sharegpt", []string{"conversations"}, []string{"conversations", "system", "tools"}, shareGPTItem},
+	{"alpaca", []string{"instruction", "output"}, []string{"system", "instruction", "input", "output"}, alpacaItem},
+	{"prompt", []string{"prompt", "completion"}, []string{"prompt", "completion", "tools"}, promptItem},
+	{"tokens", []string{"input_ids"}, []string{"input_ids", "labels"}, tokensItem},
+	{"text", []string{"text"}, []string{"text"}, textItem},
+}
+
 // columnKeys are the names that Config.Columns may map to other columns.
 var columnKeys = []string{"messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output", "text", "input_ids", "labels"}
+
+// formatRow is a row whose columns are named by the keys of Config.Columns.
+type formatRow struct {
+	row
+	names map[string]string
+}
+
+func columnName(names map[string]string, key string) string {
+	if n, ok := names[key]; ok {
+		return n
+	}
+	return key
+}
+
+func (r formatRow) text(key string) (string, bool, error) {
+	return r.row.text(columnName(r.names, key))
+}
+func (r formatRow) json(key string) ([]byte, bool, error) {
+	return r.row.json(columnName(r.names, key))
+}
+
+// need is a string column that must not be null.
+func (r formatRow) need(key string) (string, error) {
+	s, ok, err := r.text(key)
+	if err == nil && !ok {
+		err = fmt.Errorf("expected a string in column %s, found null or no such column", columnName(r.names, key))
+	}
+	return s, err
+}
+
+// pickFormat finds the format of a file with the given columns.
+func pickFormat(s Source, columns []string) (formatEntry, error) {
+	has := func(key string) bool { return slices.Contains(columns, columnName(s.Columns, key)) }
+	for _, f := range formats {
+		if s.Format == f.name || s.Format == "auto" && !slices.ContainsFunc(f.detect, func(key string) bool { return !has(key) }) {
+			for _, key := range f.detect {
+				if !has(key) {
+					return f, hint.Errorf("columns: {"+key+": name} maps it to another name",
+						"format %s: expected a column %s, found %s", f.name, columnName(s.Columns, key), strings.Join(columns, ", "))
+				}
+			}
+			return f, nil
+		}
+	}
+	return formatEntry{}, hint.Errorf("set format and columns", "expected columns of one of the formats %s, found %s",
+		strings.Join(formatNames[1:], ", "), strings.Join(columns, ", "))
+}
+
+// messagesItem reads messages as OpenAI's chat format has them: role, content, tool_calls and so on.
+func messagesItem(r formatRow) (item, error) {
+	raw, ok, err := r.json("messages")
+	if err != nil || !ok {
+		return item{}, errors.Join(errNoMessages, err)
+	}
+	messages, err := messagesOf(raw)
+	if err != nil {
+		return item{}, fmt.Errorf("messages: %w", err)
+	}
+	tools, err := r.tools()
+	return item{chat: &chat.Conversation{Messages: messages, Tools: tools}}, err
+}
+
+var errNoMessages = errors.New("expected a list of messages, found null or no such column")
+
+// messagesOf reads a list of messages, also one that is stored as JSON text in a string.
+func messagesOf(raw []byte) ([]chat.Message, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		raw = []byte(text)
+	}
+	return chat.MessagesFromJSON(raw)
+}
+
+// tools is the column of tool descriptions: a list, or JSON text of one, or nothing.
+func (r formatRow) tools() ([]any, error) {
+	v, ok, err := r.value(columnName(r.names, "tools"))
+	if err != nil || !ok || v == "" {
+		return nil, err
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("column %s: expected a list of tools", columnName(r.names, "tools"))
+	}
+	return list, nil
+}
+
+// promptItem reads a prompt and its completion. Strings are joined as they are, without a chat template; lists of
+// messages are one conversation of which the completion alone is supervised.
+func promptItem(r formatRow) (item, error) {
+	raw, ok, err := r.json("prompt")
+	if err != nil || !ok {
+		return item{}, errors.Join(fmt.Errorf("expected a prompt, found null or no such column"), err)
+	}
+	if len(raw) > 0 && raw[0] == '[' {
+		prompt, err := messagesOf(raw)
+		if err != nil {
+			return item{}, fmt.Errorf("prompt: %w", err)
+		}
+		raw, _, err := r.json("completion")
+		if err != nil {
+			return item{}, err
+		}
+		completion, err := messagesOf(raw)
+		if err != nil {
+			return item{}, fmt.Errorf("completion: %w", err)
+		}
+		tools, err := r.tools()
+		return item{chat: &chat.Conversation{Messages: append(prompt, completion...), Tools: tools}, from: len(prompt)}, err
+	}
+	prompt, err := r.need("prompt")
+	if err != nil {
+		return item{}, err
+	}
+	completion, err := r.need("completion")
+	whole := prompt + completion
+	return item{text: &whole, prompt: len(prompt)}, err
+}
+
+// shareGPTRoles are the names that ShareGPT files give to roles.
+var shareGPTRoles = map[string]string{
+	"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant", "system": "system",
+	"function_call": "call", "observation": "tool", "tool": "tool", "function_response": "tool",
+}
+
+// shareGPTItem reads conversations of {from, value} turns, function_call and observation turns among them.
+func shareGPTItem(r formatRow) (item, error) {
+	raw, ok, err := r.json("conversations")
+	if err != nil || !ok {
+		return item{}, errors.Join(errNoMessages, err)
+	}
+	var turns []struct{ From, Value, Role, Content string }
+	if err := json.Unmarshal(raw, &turns); err != nil {
+		return item{}, fmt.Errorf("conversations: expected a list of {from, value}: %w", err)
+	}
+	c := &chat.Conversation{}
+	system, ok, err := r.text("system")
+	if err != nil {
+		return item{}, err
+	}
+	if ok && system != "" {
+		c.Messages = append(c.Messages, chat.Message{Role: "system", Content: system})
+	}
+	for i, t := range turns {
+		m := chat.Message{Role: shareGPTRoles[t.From+t.Role], Content: t.Value + t.Content}
+		switch m.Role {
+		case "":
+			return item{}, fmt.Errorf("conversations: turn %d: unknown speaker %q", i+1, t.From+t.Role)
+		case "call":
+			if m, err = toolCall(m.Content); err != nil {
+				return item{}, fmt.Errorf("conversations: turn %d: %w", i+1, err)
+			}
+		}
+		c.Messages = append(c.Messages, m)
+	}
+	c.Tools, err = r.tools()
+	return item{chat: c}, err
+}
+
+// toolCall makes an assistant message of the JSON text of a call.
+func toolCall(text string) (chat.Message, error) {
+	v, err := chat.FromJSON([]byte(text))
+	if err != nil {
+		return chat.Message{}, fmt.Errorf("function_call: %w", err)
+	}
+	call := chat.NewDict(chat.Field{Name: "type", Value: "function"}, chat.Field{Name: "function", Value: v})
+	return chat.Message{Role: "assistant", ToolCalls: []any{call}}, nil
+}
+
+// alpacaItem reads instruction, input and output as one user and one assistant turn; input follows on a line of its own.
+func alpacaItem(r formatRow) (item, error) {
+	instruction, err := r.need("instruction")
+	if err != nil {
+		return item{}, err
+	}
+	output, err := r.need("output")
+	if err != nil {
+		return item{}, err
+	}
+	c := &chat.Conversation{}
+	for _, key := range []string{"system", "input"} {
+		s, ok, err := r.text(key)
+		switch {
+		case err != nil:
+			return item{}, err
+		case ok && s != "" && key == "system":
+			c.Messages = append(c.Messages, chat.Message{Role: "system", Content: s})
+		case ok && s != "":
+			instruction += "\n" + s
+		}
+	}
+	c.Messages = append(c.Messages, chat.Message{Role: "user", Content: instruction}, chat.Message{Role: "assistant", Content: output})
+	return item{chat: c}, nil
+}
+
+// textItem reads a document for training on running text.
+func textItem(r formatRow) (item, error) {
+	text, err := r.need("text")
+	return item{text: &text}, err
+}
+
+// tokensItem reads token ids and, where there are any, labels: -100 or the id to predict at that position.
+func tokensItem(r formatRow) (item, error) {
+	ids, ok, err := r.ints(columnName(r.names, "input_ids"))
+	if err != nil || !ok {
+		return item{}, errors.Join(fmt.Errorf("expected a list of token ids, found null or no such column"), err)
+	}
+	labels, _, err := r.ints(columnName(r.names, "labels"))
+	if err == nil && labels != nil && len(labels) != len(ids) {
+		err = fmt.Errorf("expected as many labels as tokens, found %d and %d", len(labels), len(ids))
+	}
+	return item{ids: ids, labels: labels}, err
+}

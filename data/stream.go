@@ -2,9 +2,19 @@ package data
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"tune/internal/chat"
+	"tune/internal/hint"
+	"tune/internal/rng"
 	"tune/internal/tokenizer"
 )
 
@@ -15,31 +25,256 @@ type Options struct {
 	Tokenizer *tokenizer.Tokenizer
 	Template  *chat.Template // nil is an error only when a row is a conversation
 	Cache     string         // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
+	Now       time.Time      // the clock of chat templates that print a date
 }
 
 // Stream yields packs. One goroutine uses it at a time.
-type Stream struct{}
+//
+// Rows are read in windows of up to windowTokens tokens and windowRows rows. A window of a shuffled stream is permuted as
+// a whole, so a data set that fits in one is permuted completely; of a larger one the blocks (row groups, record batches,
+// ranges of 4 MiB of lines) are permuted as well. Packs are made within a window. So the place in a stream is the begin of a
+// window and a count of packs, whatever the size of the data.
+type Stream struct {
+	config  Config
+	options Options
+	sources []*source
+	encoder encoder
 
-var errUnbuilt = errors.New("data: not built yet")
+	loader  *loader
+	window  *window // the one that packs are taken from
+	packs   int     // taken from it
+	start   State   // where the next window begins, when there is no window
+	stats   Stats
+	pending chan *window // the next window, being read ahead
+	cancel  context.CancelFunc
+}
 
 // Open finds the files of a split and reads enough of them to know that they can be read. Close releases them.
-func Open(c Config, o Options) (*Stream, error) { return nil, errUnbuilt }
+func Open(c Config, o Options) (_ *Stream, err error) {
+	if ps := c.Validate(); len(ps) > 0 {
+		return nil, fmt.Errorf("data.%s: %s", ps[0].Path, ps[0].Message)
+	}
+	if !slices.Contains(splits, o.Split) {
+		return nil, fmt.Errorf("data: expected split train, valid or test, found %q", o.Split)
+	}
+	list := c.sources(o.Split)
+	if len(list) == 0 {
+		return nil, hint.Errorf("set data."+o.Split, "data: no %s sources", o.Split)
+	}
+	s := &Stream{config: c, options: o}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	cache := c.Cache
+	if cache == "" {
+		cache = o.Cache
+	}
+	blocks := 0
+	for i, src := range list {
+		opened, err := openSource(src, i, c, cache, o.Split)
+		if err != nil {
+			return nil, err
+		}
+		if len(c.Valid) == 0 && o.Split != "test" {
+			opened.share, opened.valid = c.ValidShare, o.Split == "valid"
+		}
+		s.sources = append(s.sources, opened)
+		blocks += len(opened.blocks)
+	}
+	if blocks == 0 {
+		return nil, fmt.Errorf("data: %s: expected rows, found empty files", o.Split)
+	}
+	s.encoder = newEncoder(o.Tokenizer, o.Template, o.Now, c.Loss)
+	s.loader = newLoader(s)
+	s.stats.Seq = c.Seq
+	return s, nil
+}
+
+// shuffled says whether rows are drawn in random order; only train ever is.
+func (s *Stream) shuffled() bool { return s.config.Order == "shuffled" && s.options.Split == "train" }
 
 // Close releases the files.
-func (s *Stream) Close() error { return nil }
+func (s *Stream) Close() error {
+	s.stop()
+	for _, o := range s.sources {
+		o.close()
+	}
+	return nil
+}
+
+// stop ends reading ahead.
+func (s *Stream) stop() {
+	if s.pending != nil {
+		s.cancel()
+		<-s.pending
+		s.pending = nil
+	}
+	if s.loader != nil {
+		s.loader.close()
+	}
+}
 
 // Next returns the next pack, io.EOF at the end of an epoch. The call after that begins the next epoch, in another order.
 // The pack belongs to the caller.
-func (s *Stream) Next(ctx context.Context) (*Pack, error) { return nil, errUnbuilt }
+func (s *Stream) Next(ctx context.Context) (*Pack, error) {
+	for {
+		if s.window == nil {
+			w, err := s.take(ctx)
+			if err != nil {
+				return nil, err
+			}
+			s.window, s.packs = w, 0
+			if s.start.Packs > 0 { // sought into the window
+				if s.start.Packs > len(w.packs) {
+					return nil, hint.Errorf("the data or its settings have changed since the state was saved",
+						"data: expected at most %d packs in window %d, found %d", len(w.packs), w.start.Window, s.start.Packs)
+				}
+				s.packs = s.start.Packs
+			}
+			s.stats.add(w.stats)
+		}
+		w := s.window
+		if s.packs < len(w.packs) {
+			p := w.pack(s.packs)
+			s.packs++
+			s.stats.Packs++
+			s.stats.Examples += p.Docs
+			s.stats.Tokens += len(p.IDs)
+			s.stats.Supervised += p.Supervised
+			return p, nil
+		}
+		s.window, s.packs, s.start = nil, 0, w.next
+		if w.last {
+			if w.start.Window == 0 && len(w.packs) == 0 {
+				return nil, s.empty()
+			}
+			return nil, io.EOF
+		}
+	}
+}
+
+func (s *Stream) empty() error {
+	return fmt.Errorf("data: %s: expected rows to train on, found none (%d read, %d dropped, %d empty)",
+		s.options.Split, s.stats.Rows, s.stats.Dropped, s.stats.Empty)
+}
+
+// take returns the next window, and has the one after it read ahead.
+func (s *Stream) take(ctx context.Context) (*window, error) {
+	var w *window
+	if s.pending != nil {
+		select {
+		case w = <-s.pending:
+			s.pending = nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	} else {
+		if err := s.loader.seek(s.start); err != nil {
+			return nil, err
+		}
+		w = s.loader.load(ctx)
+	}
+	if w.err != nil {
+		s.loader.close()
+		return nil, w.err
+	}
+	if !w.last {
+		ahead, cancel := context.WithCancel(context.Background())
+		s.cancel = cancel
+		pending := make(chan *window, 1)
+		s.pending = pending
+		go func() { pending <- s.loader.load(ahead) }()
+	}
+	return w, nil
+}
 
 // State is where the stream is: after the last pack that Next returned.
-func (s *Stream) State() State { return State{} }
+func (s *Stream) State() State {
+	if s.window == nil {
+		st := s.start
+		st.Places = slices.Clone(st.Places)
+		return st
+	}
+	st := s.window.start
+	st.Places, st.Packs = slices.Clone(st.Places), s.packs
+	return st
+}
 
 // Seek continues at a State of a stream with the same configuration, files, tokenizer and seed.
-func (s *Stream) Seek(st State) error { return errUnbuilt }
+func (s *Stream) Seek(st State) error {
+	s.stop()
+	s.window, s.packs = nil, 0
+	s.stats = Stats{Seq: s.config.Seq}
+	if st.Epoch < 0 || st.Window < 0 || st.Packs < 0 || len(st.Places) != 0 && len(st.Places) != len(s.sources) {
+		return fmt.Errorf("data: expected a state of %d sources, found %d", len(s.sources), len(st.Places))
+	}
+	s.start = st
+	s.start.Places = slices.Clone(st.Places)
+	return s.loader.seek(s.start)
+}
 
-// Stats counts what Next has gone through.
-func (s *Stream) Stats() Stats { return Stats{} }
+// Stats counts what Next has gone through. Rows are counted when their window is read.
+func (s *Stream) Stats() Stats { return s.stats }
 
-// Fingerprint identifies what is read: a hash of the files' contents and of the keys of Config that choose rows.
-func (s *Stream) Fingerprint() (string, error) { return "", errUnbuilt }
+func (s *Stats) add(o Stats) {
+	s.Rows += o.Rows
+	s.Truncated += o.Truncated
+	s.Lost += o.Lost
+	s.Dropped += o.Dropped
+	s.Split += o.Split
+	s.Empty += o.Empty
+}
+
+// Fingerprint identifies what is read: a hash of the files' contents and of the keys of Config that choose and cut rows.
+func (s *Stream) Fingerprint() (string, error) {
+	h := sha256.New()
+	c := s.config
+	fmt.Fprintf(h, "%d %v %s %s %s %v\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare)
+	for _, o := range s.sources {
+		fmt.Fprintf(h, "%q %q %v %v %d\n", o.Format, o.Where, o.Columns, o.Weight, o.Limit)
+		for _, p := range o.paths {
+			f, err := os.Open(p)
+			if err != nil {
+				return "", err
+			}
+			sum := sha256.New()
+			_, err = io.Copy(sum, f)
+			f.Close()
+			if err != nil {
+				return "", fmt.Errorf("%s: %w", p, err)
+			}
+			fmt.Fprintf(h, "%s %x\n", filepath.Base(p), sum.Sum(nil))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// choose picks the source of the next row: in order, or at random in proportion to the rows that each gives to an epoch.
+func choose(readers []*reader, sizes []float64, shuffled bool, draw rng.Stream, n uint64) int {
+	total := 0.0
+	for i, r := range readers {
+		if r.done() {
+			continue
+		}
+		if !shuffled {
+			return i
+		}
+		total += sizes[i]
+	}
+	x := draw.Float64(n) * total
+	found := -1
+	for i, r := range readers {
+		if r.done() {
+			continue
+		}
+		found = i
+		if x -= sizes[i]; x < 0 {
+			break
+		}
+	}
+	return found
+}
+
+var errCanceled = errors.New("data: reading was canceled")
