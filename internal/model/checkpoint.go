@@ -27,9 +27,10 @@ type Checkpoint struct {
 	Path    string
 	Format  string // "hf" or "gguf"
 	Spec    Spec
-	Config  []byte        // config.json; for a GGUF file, one that says the same as its metadata
+	Config  []byte        // config.json; for a GGUF file, one that says the same as its metadata, nil where it cannot
 	Weights tensor.Source // Hugging Face names and layouts; nil for a model that has none yet
 
+	configErr error
 	raw       tensor.Source // as stored, for the hash
 	files     fs.FS         // beside the weights; nil: none
 	meta      *gguf.Meta
@@ -111,12 +112,14 @@ func openGGUF(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := fromGGUF(f)
+	s, err := SpecFromGGUF(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	c.Path, c.close = path, f.Close
+	c := &Checkpoint{Path: path, Format: "gguf", Spec: s, Weights: NewRenamed(f, &s), raw: f, meta: f.Meta(), close: f.Close}
+	c.Config, c.configErr = s.ConfigJSON()
+	c.tokenizer = sync.OnceValues(c.readTokenizer)
 	return c, nil
 }
 
@@ -247,6 +250,9 @@ func (c *Checkpoint) SideFiles() (map[string][]byte, error) {
 
 // WithConfig returns Config with some keys set to other values, indented and with sorted keys.
 func (c *Checkpoint) WithConfig(set map[string]any) ([]byte, error) {
+	if c.configErr != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, c.configErr)
+	}
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(c.Config, &keys); err != nil {
 		return nil, err

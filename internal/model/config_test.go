@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -157,4 +158,43 @@ func FuzzParseConfig(f *testing.F) {
 			s.Rope.Frequencies(min(s.D, 1<<12) &^ 1)
 		}
 	})
+}
+
+// A written configuration means the same Spec.
+func TestConfigJSON(t *testing.T) {
+	yarn := readSpec(t, "qwen3")
+	yarn.Rope = Rope{Theta: 1e6, Scaling: "yarn", Factor: 4, Original: 32, BetaFast: 32, BetaSlow: 1, Mscale: 1, MscaleAll: 0.5, Untruncated: true}
+	yarn.Layers[1].Window = 7
+	yarn.EOS = []int32{2, 5}
+	specs := []Spec{yarn}
+	for _, name := range families {
+		specs = append(specs, readSpec(t, name))
+	}
+	for _, s := range specs {
+		text, err := s.ConfigJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ParseConfig(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(s, back) {
+			t.Errorf("%s: %+v came back as %+v", s.Arch, s, back)
+		}
+	}
+	llama3 := Rope{Theta: 5e5, Scaling: "llama3", Factor: 32, Original: 8192, Low: 1, High: 4}
+	scaled, _ := llama3.Frequencies(64)
+	plain, _ := (&Rope{Theta: 5e5}).Frequencies(64)
+	gguf := Rope{Theta: 5e5}
+	for i := range plain {
+		gguf.Divisors = append(gguf.Divisors, plain[i]/scaled[i])
+	}
+	if found, err := gguf.llama3(64); err != nil || math.Abs(found.Factor-32) > 1e-4 {
+		t.Errorf("found %+v, %v", found, err)
+	}
+	gguf.Divisors[3] = 7
+	if _, err := gguf.llama3(64); err == nil {
+		t.Error("any divisors are llama3's")
+	}
 }
