@@ -70,7 +70,7 @@ func (h *Host) Prepare(i *Instr, m *Blocks) (func(), error) {
 	a := &Args{Tmp: h.slice(m, i.Tmp), Add: i.Add, Pool: h.pool}
 	for _, r := range i.In {
 		f := h.slice(m, r)
-		a.In, a.Int = append(a.In, f), append(a.Int, asInts(f))
+		a.In, a.Int = append(a.In, f), append(a.Int, AsInts(f))
 	}
 	for _, r := range i.Out {
 		a.Out = append(a.Out, h.slice(m, r))
@@ -85,8 +85,8 @@ func (h *Host) slice(m *Blocks, r Ref) []float32 {
 	return h.Map(m[r.Space], r.Off, r.Len)
 }
 
-// asInts views float32 values as the int32 values of the same bits.
-func asInts(f []float32) []int32 {
+// AsInts views float32 values as the int32 values of the same bits.
+func AsInts(f []float32) []int32 {
 	if len(f) == 0 {
 		return nil
 	}

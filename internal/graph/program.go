@@ -20,14 +20,14 @@ type value struct {
 
 // inst is an instruction on values; -1 is none.
 type inst struct {
-	op       Op
-	info     *Info
-	in, out  []int
-	onto     []int // by output: the value it is added onto
-	tmp      int
-	layer    int
-	phase    int
-	again    bool
+	op      Op
+	info    *Info
+	in, out []int
+	onto    []int // by output: the value it is added onto
+	tmp     int
+	layer   int
+	phase   int
+	again   bool
 }
 
 // plan is a program under construction.

@@ -177,7 +177,7 @@ func (s *Session) Floats(name string) []float32 {
 }
 
 // Ints is the memory of an int32 input, nil if the program has none of that name.
-func (s *Session) Ints(name string) []int32 { return asInts(s.Floats(name)) }
+func (s *Session) Ints(name string) []int32 { return AsInts(s.Floats(name)) }
 
 // SetFloats sets an input. A name the program does not have is an error, so is another length.
 func (s *Session) SetFloats(name string, x []float32) error {
