@@ -34,8 +34,8 @@ type engine struct {
 	unit int // a panel of B is a multiple of this wide; packB takes so many rows
 	// tile runs the register tile of width columns.
 	tile func(width int, t *tileArgs)
-	// packA packs n float32 of 2 x panelRows rows into two panels of A; the second only if two.
-	packA func(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool)
+	// packA packs n float32 of panelRows rows into a panel of A; more rows may be read (8 pointers are valid).
+	packA func(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int)
 	// packAT packs cols <= 2 x panelRows columns of rows of float32, stride bytes apart, into two panels of A.
 	packAT func(dst, dst2, src unsafe.Pointer, stride, cols, rows int)
 	// packB packs n values of unit rows: unit p of row i to dst[p*stride+i]. word: the values are bf16, not float32.
@@ -254,30 +254,27 @@ func (m *multiply) packRows(worker, task int) {
 			m.packColumns(j, k0, k1, r0, r1)
 			continue
 		}
-		for r := r0; r < r1; r += 2 {
-			m.packPair(w, m.panelA(j, r), m.panelA(j, r+1), x.A[min(k0, len(x.A)):], x.K, k1-k0, r, r+1 < r1)
+		for r := r0; r < r1; r++ {
+			m.packPanel(w, m.panelA(j, r), x.A[min(k0, len(x.A)):], x.K, k1-k0, r)
 		}
 	}
 	for i := range m.outs {
 		p, o := &m.outs[i], &x.Outs[i]
-		for r := r0; r < r1 && o.R > 0; r += 2 {
-			m.packPair(w, m.panelU(p, r), m.panelU(p, r+1), o.U, o.R, o.R, r, r+1 < r1)
+		for r := r0; r < r1 && o.R > 0; r++ {
+			m.packPanel(w, m.panelU(p, r), o.U, o.R, o.R, r)
 		}
 	}
 }
 
-// packPair packs n values of the rows of panels r and r+1 of src, whose rows are ld apart.
-func (m *multiply) packPair(w *panels, dst, dst2 unsafe.Pointer, src []float32, ld, n, r int, two bool) {
+// packPanel packs n values of the rows of panel r of src, whose rows are ld apart.
+func (m *multiply) packPanel(w *panels, dst unsafe.Pointer, src []float32, ld, n, r int) {
 	if n == 0 {
 		return
 	}
-	for i := range w.ptr {
-		w.ptr[i] = unsafe.Pointer(&src[min(r*panelRows+i, m.x.M-1)*ld])
+	for i := range 8 {
+		w.ptr[i] = unsafe.Pointer(&src[min(r*panelRows+min(i, panelRows-1), m.x.M-1)*ld])
 	}
-	if !two {
-		dst2 = dst
-	}
-	m.eng.packA(dst, dst2, &w.ptr, n, two)
+	m.eng.packA(dst, &w.ptr, n)
 }
 
 // packColumns packs panels r0..r1 of a transposed A, depths k0..k1: some rows of A at a time, for all panels.

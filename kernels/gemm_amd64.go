@@ -5,8 +5,8 @@ package kernels
 import "unsafe"
 
 var (
-	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packABF16, packAT: packATCvt, packB: packBBF16, packN: packNBF16}
-	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32x2, packAT: packATF32, packB: packBFloats, packN: packNFloats}
+	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATCvt, packB: packBBF16, packN: packNBF16}
+	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATF32, packB: packBFloats, packN: packNFloats}
 	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain}
 )
 
@@ -57,34 +57,12 @@ func tileAVX2(width int, t *tileArgs) {
 	}
 }
 
-func packABF16(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
-	packACvt(dst, dst2, rows, n, bit(two))
-}
-
-func packAF32x2(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
-	packAF32(dst, dst2, rows, n, bit(two))
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func packAAVX2(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+func packAAVX2(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int) {
 	whole := n &^ 7
-	for i, d := range [2]unsafe.Pointer{dst, dst2} {
-		if i == 1 && !two {
-			return
-		}
-		var part [16]unsafe.Pointer
-		copy(part[:8], rows[i*panelRows:])
-		if whole > 0 {
-			packA8(d, &part, whole)
-		}
-		packStrided(d, panelRows, part[:panelRows], whole, n)
+	if whole > 0 {
+		packA8(dst, rows, whole)
 	}
+	packStrided(dst, panelRows, rows[:panelRows], whole, n)
 }
 
 func packBBF16(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool) {

@@ -54,11 +54,8 @@ func dots(s *[8]float32, a, b unsafe.Pointer, depth, width int) {
 	*s = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
 }
 
-func packAPlain(dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n int, two bool) {
+func packAPlain(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int) {
 	packStrided(dst, panelRows, rows[:panelRows], 0, n)
-	if two {
-		packStrided(dst2, panelRows, rows[panelRows:2*panelRows], 0, n)
-	}
 }
 
 func packBPlain(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {

@@ -55,15 +55,95 @@ func transposes(a *asm) {
 		transpose(a, u, func(r int) { a.i("VMOVDQU32 Z%d, (DI); ADDQ R8, DI", r) })
 	}
 	for _, u := range []unit{units[0], units[2]} {
-		a.fn(fmt.Sprintf("packs n values of 12 rows, %s, into two panels of 6: unit p of row i goes to dst[p*6+i] or dst2[p*6+i-6]. two 0: not into dst2.", u.doc),
-			"packA"+u.name, "dst, dst2 unsafe.Pointer, rows *[16]unsafe.Pointer, n, two int", 40, 0)
-		a.i("MOVQ dst+0(FP), DI; MOVQ dst2+8(FP), R11; MOVQ rows+16(FP), SI; MOVQ n+24(FP), CX; MOVQ two+32(FP), BX")
-		a.i("MOVL $0x3f, AX; KMOVW AX, K2; XORL AX, AX; MOVL $0xfc0, R8; TESTQ BX, BX; CMOVLNE R8, AX; KMOVW AX, K4; SUBQ $24, R11")
-		transpose(a, u, func(r int) {
-			a.i("VMOVDQU32 Z%d, K2, (DI); ADDQ $24, DI; VMOVDQU32 Z%d, K4, (R11); ADDQ $24, R11", r, r)
-		})
+		packA(a, u)
 	}
 	transpose8(a)
+}
+
+// zip6 is the constants of packA: dwords of two rows to pairs (low and high half), then qwords of three pairs of rows to their order
+// in a panel: three times the lanes of the first two, three times those of the third.
+func zip6() []uint32 {
+	var t []uint32
+	for half := range uint32(2) {
+		for d := range uint32(8) {
+			t = append(t, 8*half+d, 16+8*half+d)
+		}
+	}
+	for pass := range 2 { // first the pairs 0 and 1, then pair 2
+		for i := range uint32(24) {
+			d, pair := i/3, i%3
+			switch {
+			case pass == 0 && pair == 1:
+				d += 8
+			case (pass == 0) == (pair == 2):
+				d = 0 // not wanted
+			}
+			t = append(t, d, 0)
+		}
+	}
+	return t
+}
+
+// packA emits the pack of 6 rows into one panel. Whole vectors are stored: 16 units of 6 rows are 6 vectors.
+func packA(a *asm, u unit) {
+	a.fn(fmt.Sprintf("packs n values of 6 rows, %s: unit p of row i goes to dst[p*6+i].", u.doc),
+		"packA"+u.name, "dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int", 24, 0)
+	a.i("MOVQ dst+0(FP), DI; MOVQ rows+8(FP), SI; MOVQ n+16(FP), CX")
+	for r, reg := range []string{"R8", "R9", "R10", "R11", "R12", "R13"} {
+		a.i("MOVQ %d(SI), %s", r*8, reg)
+	}
+	for i := range 8 {
+		a.i("VMOVDQU32 ·zip6+%d(SB), Z%d", 64*i, 20+i)
+	}
+	for k, m := range []int{0x24, 0x49, 0x92} { // lanes of the third pair
+		a.i("MOVL $0x%x, AX; KMOVW AX, K%d", m, 4+k)
+	}
+	a.i("XORQ DX, DX")
+	body := func(masked bool) {
+		z, k := "", [2]string{"", ""}
+		if masked {
+			z, k = ".Z", [2]string{"K1, ", "K3, "}
+		}
+		for r, reg := range []string{"R8", "R9", "R10", "R11", "R12", "R13"} {
+			if u.cvt {
+				a.i("VMOVUPS%s (%s)(DX*1), %sZ16; VMOVUPS%s 64(%s)(DX*1), %sZ17", z, reg, k[0], z, reg, k[1])
+				a.cvt2(r, 17, 16)
+			} else {
+				a.i("VMOVDQU32%s (%s)(DX*1), %sZ%d", z, reg, k[0], r)
+			}
+		}
+		for p := range 3 {
+			a.i("VMOVDQA32 Z%d, Z%d; VPERMT2D Z%d, Z20, Z%d; VPERMT2D Z%d, Z21, Z%d", 2*p, 6+p, 2*p+1, 6+p, 2*p+1, 2*p)
+		}
+		for half, first := range [][3]int{{6, 7, 8}, {0, 2, 4}} {
+			for o := range 3 {
+				t := 9 + 3*half + o
+				a.i("VMOVDQA32 Z%d, Z%d; VPERMT2Q Z%d, Z%d, Z%d; VPERMQ Z%d, Z%d, K%d, Z%d", first[0], t, first[1], 22+o, t, first[2], 25+o, 4+o, t)
+			}
+		}
+	}
+	block := 16 * u.per
+	a.i("SUBQ $%d, CX; JLT tail", block)
+	a.label("loop")
+	body(false)
+	for o := range 6 {
+		a.i("VMOVDQU32 Z%d, %d(DI)", 9+o, 64*o)
+	}
+	a.i("ADDQ $384, DI; ADDQ $%d, DX; SUBQ $%d, CX; JGE loop", block*u.memory(), block)
+	a.label("tail")
+	a.i("ADDQ $%d, CX; JZ end; MOVQ $1, AX; SHLQ CX, AX; DECQ AX; KMOVW AX, K1; SHRQ $16, AX; KMOVW AX, K3", block)
+	if u.per == 2 {
+		a.i("INCQ CX; SHRQ $1, CX")
+	}
+	a.i("LEAQ (CX)(CX*2), BX; SHLQ $1, BX") // units to write
+	body(true)
+	for o := range 6 {
+		a.i("MOVL $0xffff, AX; KMOVW AX, K1; CMPQ BX, $16; JGE full%d; MOVQ BX, CX; MOVL $1, AX; SHLL CX, AX; DECL AX; KMOVW AX, K1", o)
+		a.label(fmt.Sprintf("full%d", o))
+		a.i("VMOVDQU32 Z%d, K1, %d(DI); SUBQ $16, BX; JLE end", 9+o, 64*o)
+	}
+	a.label("end")
+	a.ret()
 }
 
 // transpose emits the loop over units: SI the row addresses, CX values, store writes the units of one depth.

@@ -12,6 +12,7 @@ func gemm(a *asm) {
 		pairs[i] = uint16(i/2 + i%2*16)
 	}
 	a.table("pairWords", words(pairs))
+	a.table("zip6", zip6())
 	for nv := 1; nv <= 4; nv++ {
 		tile(a, "BF16", nv)
 	}
