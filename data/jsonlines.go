@@ -28,6 +28,7 @@ type lineFile struct {
 	path  string
 	f     *os.File
 	size  int64
+	step  int64 // lineBlock; less in tests
 	gz    bool
 	infos []block
 	mu    sync.Mutex
@@ -44,18 +45,20 @@ func openLines(path string, _ Config) (file, error) {
 		f.Close()
 		return nil, err
 	}
-	l := &lineFile{path: path, f: f, size: info.Size(), gz: strings.HasSuffix(strings.ToLower(path), ".gz"), lines: []int{0}}
-	for at := int64(0); at < l.size; at += lineBlock {
-		b := block{rows: -1, bytes: min(lineBlock, l.size-at)}
-		if l.gz {
-			b.bytes = l.size
-		}
-		l.infos = append(l.infos, b)
-		if l.gz {
-			break
-		}
-	}
+	l := &lineFile{path: path, f: f, size: info.Size(), gz: strings.HasSuffix(strings.ToLower(path), ".gz")}
+	l.cut(lineBlock)
 	return l, nil
+}
+
+// cut makes blocks of step bytes.
+func (l *lineFile) cut(step int64) {
+	if l.gz {
+		step = max(l.size, 1)
+	}
+	l.step, l.infos, l.lines = step, nil, []int{0}
+	for at := int64(0); at < l.size; at += step {
+		l.infos = append(l.infos, block{rows: -1, bytes: min(step, l.size-at)})
+	}
 }
 
 func (l *lineFile) blocks() []block   { return l.infos }
@@ -66,11 +69,14 @@ func (l *lineFile) close() error      { return l.f.Close() }
 func (l *lineFile) linesBefore(block int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if block < len(l.lines) {
+		return l.lines[block]
+	}
 	buf := make([]byte, 1<<20)
 	for b := len(l.lines); b <= block; b++ {
 		// a line begins after every line break; the block's first line is counted by its own reader
 		n := l.lines[b-1]
-		from, to := int64(b-1)*lineBlock, int64(b)*lineBlock
+		from, to := int64(b-1)*l.step, int64(b)*l.step
 		if b > 1 {
 			from--
 		}
@@ -91,7 +97,7 @@ func (l *lineFile) linesBefore(block int) int {
 }
 
 func (l *lineFile) open(block, skip int, keep func(string) bool) (batchReader, error) {
-	r := &lineReader{file: l, block: block, keep: keep, limit: lineBlock, skip: skip}
+	r := &lineReader{file: l, block: block, keep: keep, limit: l.step, skip: skip}
 	if l.gz {
 		z, err := gzip.NewReader(io.NewSectionReader(l.f, 0, l.size))
 		if err != nil {
@@ -100,7 +106,7 @@ func (l *lineFile) open(block, skip int, keep func(string) bool) (batchReader, e
 		r.r, r.limit = bufio.NewReaderSize(z, 1<<16), 1<<62
 		return r, nil
 	}
-	from := int64(block) * lineBlock
+	from := int64(block) * l.step
 	if block > 0 {
 		from-- // the byte before says whether a line begins at the block's first byte
 	}
