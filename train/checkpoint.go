@@ -28,10 +28,11 @@ type State struct {
 	Data        data.State `json:"data"`
 	Before      *Quality   `json:"before,omitempty"` // held-out data before the first step
 	Best        *Quality   `json:"best,omitempty"`
-	BestStep    int        `json:"best_step"` // steps done at Best; 0 when there was none
-	Worse       int        `json:"worse"`     // evaluations since Best
-	Baseline    float64    `json:"baseline"`  // exact match of always giving the most frequent held-out answer
-	Stopped     bool       `json:"stopped"`   // ended early
+	BestStep    int        `json:"best_step"`         // steps done at Best; 0 when there was none
+	Worse       int        `json:"worse"`             // evaluations since Best
+	Baseline    float64    `json:"baseline"`          // exact match of always giving the most frequent held-out answer
+	Stopped     bool       `json:"stopped"`           // ended early
+	Pending     *Metric    `json:"pending,omitempty"` // of the last step, when its evaluation was interrupted
 }
 
 // vector is a named parameter or optimizer state.

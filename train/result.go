@@ -19,6 +19,7 @@ type Result struct {
 	Before       *Quality `json:"before,omitempty"` // held-out data
 	After        *Quality `json:"after,omitempty"`
 	Baseline     float64  `json:"baseline,omitempty"` // exact match of always giving the most frequent held-out answer
+	Metrics      []Metric `json:"-"`
 }
 
 // Table is the result in rows of cells; the first row is the heading.

@@ -14,11 +14,15 @@ type Status struct {
 	Memory       int64   // bytes held now
 	Left         float64 // seconds to go, as far as one can tell; negative: unknown
 	Eval         *Quality
-	Note         string // something worth a line of its own: an early stop, a better checkpoint
+	Due          bool   // worth a line where lines are not overwritten
+	Note         string // something worth a line of its own: an early stop
 }
 
 // Line is the status in one line: "step 120/400  loss 1.2345  lr 1.9e-04  412 tok/s  1.21 GiB  2m10s left".
 func (s Status) Line() string {
+	if s.Step == 0 && s.Eval != nil {
+		return fmt.Sprintf("before training: held-out loss %.4f, exact %.1f %%", s.Eval.Loss, 100*s.Eval.Exact)
+	}
 	line := fmt.Sprintf("step %d/%d  loss %.4f  lr %.2e  %.0f tok/s  %s", s.Step, s.Steps, s.Loss, s.LR, s.TokensPerSec, BytesText(s.Memory))
 	if s.Left >= 0 {
 		line += "  " + secondsText(s.Left) + " left"

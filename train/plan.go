@@ -1,0 +1,113 @@
+package train
+
+import (
+	"fmt"
+
+	"tune/internal/graph"
+	"tune/internal/hint"
+)
+
+// Plan is where the memory of a run goes, known before its first step, and what its steps cost. Sizes in bytes.
+type Plan struct {
+	Weights     int64 `json:"weights"`     // of the base, mapped
+	Params      int64 `json:"params"`      // trained values: the working copy and the one that is saved
+	Gradients   int64 `json:"gradients"`   // summed over micro-batches
+	Optimizer   int64 `json:"optimizer"`   // moments
+	Activations int64 `json:"activations"` // of one micro-batch, with the working memory of its operations
+	Inputs      int64 `json:"inputs"`
+	Program     int64 `json:"program"` // the program itself, tokenizer, data, as measured now
+	Total       int64 `json:"total"`
+
+	MicroTokens   int   `json:"micro_tokens"`
+	MicroBatches  int   `json:"micro_batches"` // of a step with full sequences
+	Recomputed    int   `json:"recomputed_layers"`
+	CheapOnly     int   `json:"cheaply_recomputed_layers"` // layers of which only cheap operations are recomputed
+	Layers        int   `json:"layers"`
+	TokensPerStep int   `json:"tokens_per_step"` // at most
+	FLOPs         int64 `json:"flops_per_step"`
+
+	budget int64 // bytes left for a program
+}
+
+// Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
+// smaller micro-batch; when one sequence does not fit, the error says how much is missing.
+func (j *Job) Plan() (*Plan, error) {
+	p := &Plan{Weights: j.Model.WeightBytes(), Program: Memory(), TokensPerStep: j.Config.Batch * j.Seq}
+	for _, x := range j.Trainable.Params() {
+		p.Optimizer += 4 * int64(len(x.Data)*len(optimizers[j.Config.Optimizer].states))
+		p.Params += 4 * int64(len(x.Data))
+	}
+	if j.Memory > 0 {
+		p.budget = j.Memory - p.Weights - p.Program - p.Optimizer - p.Params
+		if p.budget <= 0 {
+			return nil, hint.Errorf("a smaller or quantized base, a lower lora.rank or more memory",
+				"memory plan: expected at most %s, found %s before the first activation", BytesText(j.Memory), BytesText(j.Memory-p.budget))
+		}
+	}
+	least := roundUp(j.Seq)
+	for micro := roundUp(j.microTokens()); ; micro = max(least, roundUp(micro/2)) {
+		missing, err := j.missing(micro, p.budget)
+		if err != nil {
+			return nil, err
+		}
+		if missing <= 0 {
+			program, err := j.program(micro, graph.Options{Budget: p.budget})
+			if err != nil {
+				return nil, err
+			}
+			p.fill(j, program, micro)
+			return p, nil
+		}
+		if micro <= least {
+			return nil, hint.Errorf("a shorter data.seq, a lower lora.rank or more memory",
+				"memory plan: expected at most %s; one sequence of %d tokens with every layer recomputed lacks %s", BytesText(j.Memory), j.Seq, BytesText(missing))
+		}
+	}
+}
+
+// missing is how many bytes a program of so many tokens lacks when it recomputes all it can.
+func (j *Job) missing(tokens int, budget int64) (int64, error) {
+	if budget == 0 {
+		return 0, nil
+	}
+	const everything = 1 << 30 // stages; a program has two for each layer
+	p, err := j.program(tokens, graph.Options{Recompute: everything})
+	if err != nil {
+		return 0, err
+	}
+	return p.Total() - budget, nil
+}
+
+// program compiles one training program without memory.
+func (j *Job) program(tokens int, o graph.Options) (*graph.Program, error) {
+	e := &engine{job: j, o: objectives[j.Config.Objective], params: j.Trainable.Params(), options: o}
+	return e.compile(shape{tokens, true})
+}
+
+func (p *Plan) fill(j *Job, g *graph.Program, micro int) {
+	r := g.Report
+	p.MicroTokens, p.MicroBatches = micro, (p.TokensPerStep+micro-1)/micro
+	p.Params += r.Params
+	p.Gradients, p.Activations, p.Inputs = r.Grads, r.Arena, r.Inputs
+	p.Recomputed, p.CheapOnly, p.Layers = r.Full, r.Cheap, r.Layers
+	p.FLOPs = r.FLOPs * int64(p.TokensPerStep) / int64(micro)
+	p.Total = p.Weights + p.Params + p.Gradients + p.Optimizer + p.Activations + p.Inputs + p.Program
+}
+
+// Facts are the plan's lines for a table.
+func (p *Plan) Facts() []Fact {
+	again := "nothing"
+	switch {
+	case p.Recomputed > 0:
+		again = fmt.Sprintf("%d of %d layers", p.Recomputed, p.Layers)
+	case p.CheapOnly > 0:
+		again = fmt.Sprintf("cheap operations of %d of %d layers", p.CheapOnly, p.Layers)
+	}
+	return []Fact{
+		{"base weights", BytesText(p.Weights)}, {"trained values", BytesText(p.Params)}, {"gradients", BytesText(p.Gradients)},
+		{"optimizer", BytesText(p.Optimizer)}, {"activations", BytesText(p.Activations)}, {"inputs", BytesText(p.Inputs)},
+		{"program", BytesText(p.Program)}, {"total", BytesText(p.Total)},
+		{"micro-batch", fmt.Sprintf("%d tokens, %d per step", p.MicroTokens, p.MicroBatches)}, {"recomputed", again},
+		{"work", fmt.Sprintf("%.3g TFLOP per step of %d tokens", float64(p.FLOPs)/1e12, p.TokensPerStep)},
+	}
+}
