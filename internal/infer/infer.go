@@ -1,0 +1,269 @@
+// Package infer runs a model forward: generation with a cache of keys and values, and log-probabilities of given tokens.
+package infer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"tune/internal/graph"
+	"tune/internal/hint"
+	"tune/internal/model"
+	"tune/internal/nn"
+	"tune/kernels"
+)
+
+// Engine is a model, with an adapter or without, ready to read and write tokens. Not for use from several goroutines.
+type Engine struct {
+	m      *model.Model
+	t      model.Trainable
+	params []model.Param
+	host   *graph.Host
+	store  *graph.Store
+	step   *graph.Session         // one token, with logits
+	chunks map[int]*graph.Session // several tokens, without
+	scores map[int]*graph.Session
+	cache  cache
+}
+
+// chunk is the number of tokens a prompt is read in; what is left over is read in one piece.
+const chunk = 256
+
+// scoreStep: lengths of scored texts are rounded up to a multiple of this, so that few programs serve many texts.
+const scoreStep = 32
+
+// New prepares a model. t may be nil; its dropout is off. The engine reads t's numbers now and again at Refresh.
+func New(m *model.Model, t model.Trained, pool *kernels.Pool) (*Engine, error) {
+	e := &Engine{m: m, host: graph.NewHost(pool), chunks: map[int]*graph.Session{}, scores: map[int]*graph.Session{}}
+	e.cache = cache{k: make([][]float32, m.L), v: make([][]float32, m.L), zeros: make([]int32, chunk)}
+	if t != nil {
+		e.t, e.params = model.NoDropout(t), t.Params()
+	}
+	g := graph.New()
+	b := e.batch(g, 1)
+	p, err := g.Compile(graph.Options{}, nn.Linear(m.Hidden(b, e.t), m.Exact, m.Head(b, e.t))[0])
+	if err != nil {
+		return nil, err
+	}
+	if e.store, err = graph.NewStore(e.host, p); err != nil {
+		return nil, err
+	}
+	if e.step, err = e.store.Bind(p); err != nil {
+		return nil, err
+	}
+	e.Refresh()
+	return e, nil
+}
+
+// Refresh takes over the present numbers of the adapter and forgets what was read with the former ones.
+func (e *Engine) Refresh() {
+	for _, p := range e.params {
+		copy(e.store.Param(p.Name), p.Data)
+	}
+	e.cache.ids = e.cache.ids[:0]
+}
+
+// Close gives the memory back.
+func (e *Engine) Close() { e.store.Close() }
+
+// batch declares inputs whose attention goes through the cache.
+func (e *Engine) batch(g *graph.Graph, n int) model.Batch {
+	b := e.m.Batch(g, n)
+	b.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
+		return g.Apply(&attend{a: a, c: &e.cache, layer: layer, n: n, limit: e.m.Positions}, q, k, v)[0]
+	}
+	return b
+}
+
+// read runs tokens through a session and appends them to the cache.
+func (e *Engine) read(s *graph.Session, ids []int32) error {
+	e.cache.room(len(ids), e.m.K*e.m.D)
+	pos := s.Ints("pos")
+	for i := range ids {
+		if pos != nil { // absent when no layer rotates
+			pos[i] = int32(len(e.cache.ids) + i)
+		}
+	}
+	copy(s.Ints("ids"), ids)
+	if err := s.RunAll(); err != nil {
+		return err
+	}
+	e.cache.ids = append(e.cache.ids, ids...)
+	return nil
+}
+
+// prefill is the session that reads n tokens at once.
+func (e *Engine) prefill(n int) (*graph.Session, error) {
+	if s := e.chunks[n]; s != nil {
+		return s, nil
+	}
+	g := graph.New()
+	p, err := g.Compile(graph.Options{}, e.m.Hidden(e.batch(g, n), e.t))
+	if err != nil {
+		return nil, err
+	}
+	s, err := e.store.Bind(p)
+	if err == nil {
+		e.chunks[n] = s
+	}
+	return s, err
+}
+
+// Next returns the logits (V) of what follows ids, valid until the next call. Of ids, what the previous call had in common
+// is not read again.
+func (e *Engine) Next(ids []int32) ([]float32, error) {
+	if err := e.check(ids); err != nil {
+		return nil, err
+	}
+	last := len(ids) - 1
+	same := 0
+	for same < min(last, len(e.cache.ids)) && e.cache.ids[same] == ids[same] {
+		same++
+	}
+	e.cache.ids = e.cache.ids[:same]
+	for rest := ids[same:last]; len(rest) > 0; {
+		n := min(chunk, len(rest))
+		s, err := e.prefill(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.read(s, rest[:n]); err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	if err := e.read(e.step, ids[last:]); err != nil {
+		return nil, err
+	}
+	return e.step.Output(0), nil
+}
+
+func (e *Engine) check(ids []int32) error {
+	if len(ids) == 0 {
+		return fmt.Errorf("expected at least one token, found none")
+	}
+	if len(ids) > e.m.Positions {
+		return hint.Errorf("shorten the text, or use a model with a longer context", "expected at most %d tokens, the model's context, found %d", e.m.Positions, len(ids))
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= e.m.V {
+			return fmt.Errorf("token %d: expected an id below %d, found %d", i, e.m.V, id)
+		}
+	}
+	return nil
+}
+
+// Options of a generation.
+type Options struct {
+	Sampling
+	MaxTokens int     // 0: until the context is full
+	Stops     []int32 // ids that end the answer; they are not part of it
+}
+
+// Reasons why an answer ended.
+const (
+	Stopped = "stop"    // a stop id
+	Length  = "length"  // MaxTokens
+	Full    = "context" // the model's context
+)
+
+// Generate continues a prompt. emit, when set, sees every token as it comes and may end the generation with an error,
+// which is returned.
+func (e *Engine) Generate(ctx context.Context, prompt []int32, o Options, emit func(id int32) error) (answer []int32, reason string, err error) {
+	if err := o.Check(); err != nil {
+		return nil, "", err
+	}
+	if err := e.check(prompt); err != nil {
+		return nil, "", err
+	}
+	s := newSampler(o.Sampling, e.m.V)
+	ids := slices.Clone(prompt)
+	for _, id := range ids {
+		s.seen[id] = true
+	}
+	for {
+		if o.MaxTokens > 0 && len(answer) == o.MaxTokens {
+			return answer, Length, nil
+		}
+		if len(ids) > e.m.Positions {
+			return answer, Full, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return answer, "", err
+		}
+		logits, err := e.Next(ids)
+		if err != nil {
+			return answer, "", err
+		}
+		if v := logits[0]; v-v != 0 {
+			return answer, "", fmt.Errorf("token %d: expected finite logits, found %g", len(ids), v)
+		}
+		id := s.next(logits, len(answer))
+		if slices.Contains(o.Stops, id) {
+			return answer, Stopped, nil
+		}
+		ids, answer = append(ids, id), append(answer, id)
+		s.seen[id] = true
+		if emit != nil {
+			if err := emit(id); err != nil {
+				return answer, "", err
+			}
+		}
+	}
+}
+
+// Score returns the log-probability, in nats, of each token but the first given those before it: len(ids)-1 values.
+func (e *Engine) Score(ids []int32) ([]float32, error) {
+	if err := e.check(ids); err != nil {
+		return nil, err
+	}
+	n := (len(ids) + scoreStep - 1) / scoreStep * scoreStep
+	s, err := e.scorer(n)
+	if err != nil {
+		return nil, err
+	}
+	in := map[string][]int32{"ids": s.Ints("ids"), "pos": s.Ints("pos"), "start": s.Ints("start"), "labels": s.Ints("labels")}
+	for i := range n {
+		id, pos, start, label := int32(0), int32(0), int32(i), int32(-1) // filling: documents of one token
+		if i < len(ids) {
+			id, pos, start = ids[i], int32(i), 0
+		}
+		if i+1 < len(ids) {
+			label = ids[i+1]
+		}
+		for name, v := range map[string]int32{"ids": id, "pos": pos, "start": start, "labels": label} {
+			if in[name] != nil {
+				in[name][i] = v
+			}
+		}
+	}
+	if err := s.RunAll(); err != nil {
+		return nil, err
+	}
+	logp := slices.Clone(s.Output(0)[:len(ids)-1])
+	for i, v := range logp {
+		if math.IsNaN(float64(v)) {
+			return nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
+		}
+	}
+	return logp, nil
+}
+
+func (e *Engine) scorer(n int) (*graph.Session, error) {
+	if s := e.scores[n]; s != nil {
+		return s, nil
+	}
+	g := graph.New()
+	b := e.m.Batch(g, n)
+	logp, _ := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
+	p, err := g.Compile(graph.Options{}, logp)
+	if err != nil {
+		return nil, err
+	}
+	s, err := e.store.Bind(p)
+	if err == nil {
+		e.scores[n] = s
+	}
+	return s, err
+}
