@@ -124,10 +124,3 @@ func decodeF16(dst []float32, src []byte) {
 		dst[i] = widenF16(binary.LittleEndian.Uint16(src[2*i:]))
 	}
 }
-
-// DecodeF16 is dst[i] = bf16(half src[2i:]).
-func DecodeF16(dst []uint16, src []byte) {
-	for i := range dst {
-		dst[i] = roundBF16(widenF16(binary.LittleEndian.Uint16(src[2*i:])))
-	}
-}

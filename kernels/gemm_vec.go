@@ -76,7 +76,7 @@ func (w *panels) products(x *Product, a []float32, k int, b *Matrix, n0, n1 int)
 		clear(w.sums[:])
 		return
 	}
-	word := b.Codec != F32 && (b.Codec == BF16 || !x.Exact && b.BF16 != nil)
+	word := b.Codec == BF16 || b.Codec != F32 && b.BF16 != nil && engineFor(x.Exact).per == 2 // elsewhere float32 is as near
 	step, stride := n1-n0, b.stride()
 	if direct := b.Codec == F32 || b.Codec == BF16; !direct {
 		size := 4

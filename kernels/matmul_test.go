@@ -64,7 +64,7 @@ func want(x *Product, o *Out, add []float32) (sum, mag []float64) {
 	vec := (&multiply{x: x}).small()
 	round := func(v float32, act bool, c *Codec) float64 {
 		switch {
-		case vec && (act || x.Exact || c.BF16 == nil || c == F32), !vec && !bf16:
+		case vec && (act || c.BF16 == nil || c == F32), !bf16:
 			return float64(v)
 		}
 		return float64(widenBF16(roundBF16(v)))

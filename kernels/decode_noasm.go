@@ -1,0 +1,7 @@
+//go:build !amd64 || purego
+
+package kernels
+
+func fastDecoder(storedType) func(dst *uint16, src *byte, n int) { return nil }
+
+func fastF16([]uint16, []byte) int { return 0 }

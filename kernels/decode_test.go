@@ -1,0 +1,80 @@
+package kernels
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"tune/internal/rng"
+)
+
+// randomBlocks fills bytes at random, with halves at the scale offsets that are normal numbers or, now and then, subnormal or zero.
+func randomBlocks(t storedType, n int, key uint64) []byte {
+	s, row := rng.FromKey(key), &storedRows[t]
+	b := make([]byte, n*row.bytes)
+	for i := range b {
+		b[i] = byte(s.Uint64(uint64(i)))
+	}
+	offsets := map[storedType][]int{typeQ4_1: {0, 2}, typeQ5_1: {0, 2}, typeQ2_K: {80, 82}, typeQ3_K: {108}, typeQ4_K: {0, 2}, typeQ5_K: {0, 2},
+		typeQ6_K: {208}}[t]
+	if offsets == nil {
+		offsets = []int{0}
+	}
+	for i := range n {
+		for _, at := range offsets {
+			h := uint16(s.Uint64(uint64(1<<40 + i*8 + at)))
+			switch i % 4 {
+			case 0:
+				h &= 0x83ff // subnormal
+			case 1:
+				h = h&0x83ff | 0x2000
+			default:
+				h &= 0xbbff // below 1
+			}
+			binary.LittleEndian.PutUint16(b[i*row.bytes+at:], h)
+		}
+	}
+	return b
+}
+
+// TestDecodeStored: every decoder gives the bits of the rounded float32 formula, at every level, and nothing beyond its values.
+func TestDecodeStored(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for ty := range numStored {
+			row := &storedRows[ty]
+			for _, n := range []int{0, 1, 2, 3, 17} {
+				src := randomBlocks(ty, n, uint64(n))
+				got, want := make([]uint16, n*row.block+32), make([]uint16, n*row.block)
+				for i := range got {
+					got[i] = 0xabcd
+				}
+				decodeStored(ty, got[:n*row.block], src)
+				decodePlain(row, want, src)
+				for i, v := range got {
+					w := uint16(0xabcd)
+					if i < len(want) {
+						w = want[i]
+					}
+					if v != w {
+						t.Fatalf("%s, %d blocks, value %d: got %#04x, want %#04x", row.name, n, i, v, w)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestDecodeF16 goes through all halves.
+func TestDecodeF16(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		src, got := make([]byte, 2*(1<<16+7)), make([]uint16, 1<<16+7)
+		for i := range got {
+			binary.LittleEndian.PutUint16(src[2*i:], uint16(i))
+		}
+		DecodeF16(got, src)
+		for i, v := range got {
+			if want := roundBF16(widenF16(uint16(i))); v != want {
+				t.Fatalf("half %#04x: got %#04x, want %#04x", uint16(i), v, want)
+			}
+		}
+	})
+}
