@@ -1,6 +1,6 @@
 package graph
 
-// fold lets backward operations add their gradients where the sum is wanted, instead of writing them somewhere and adding
+// fold lets operations add their gradients where the sum is wanted, instead of writing them somewhere and adding
 // afterwards. Two instructions vanish that way when the operation can add (Info.Adds) and nobody else reads its output:
 // an accumulation into the Grads space, and the sum of the gradients of a value that is used twice.
 func (p *plan) fold() {
@@ -8,7 +8,7 @@ func (p *plan) fold() {
 	gone := make([]bool, len(p.insts))
 	for i := range p.insts {
 		ins := &p.insts[i]
-		if ins.layer != backward {
+		if ins.layer != backward { // only sums of gradients
 			continue
 		}
 		switch ins.op.(type) {
@@ -75,7 +75,7 @@ func (p *plan) uses() (def, last, reads []int) {
 
 // adder reports which output of instruction j is d, if d is read once and j can add it onto something.
 func (p *plan) adder(j, d int, reads []int) (k int, ok bool) {
-	if j < 0 || reads[d] != 1 || p.insts[j].layer != backward {
+	if j < 0 || reads[d] != 1 || p.insts[j].layer >= 0 { // a layer's forward may run twice
 		return 0, false
 	}
 	for k, v := range p.insts[j].out {
@@ -87,11 +87,11 @@ func (p *plan) adder(j, d int, reads []int) (k int, ok bool) {
 	return 0, false
 }
 
-// mayGrow reports whether instruction j may add onto prev, which instruction i reads: prev is a backward value made before j,
+// mayGrow reports whether instruction j may add onto prev, which instruction i reads: prev is no layer's value, made before j,
 // and nobody but i reads it at j or later.
 func (p *plan) mayGrow(prev, j, i int, def, last []int) bool {
 	m := def[prev]
-	return m >= 0 && m < j && p.insts[m].layer == backward && last[prev] == i && !p.readBetween(prev, j, i)
+	return m >= 0 && m < j && p.insts[m].layer < 0 && last[prev] == i && !p.readBetween(prev, j, i)
 }
 
 // readBetween reports whether an instruction from j up to but not including i reads v.
