@@ -17,6 +17,7 @@ import (
 	"tune/internal/tensor"
 	"tune/internal/testkit"
 	"tune/kernels"
+	"tune/lora"
 )
 
 // Limits of goldens/README.md for another float32 implementation.
@@ -262,4 +263,36 @@ func TestFullGolden(t *testing.T) {
 	compareSteps(t, &run, res.Metrics)
 	logits := openTensors(t, filepath.Join(dir, "logits.safetensors"))
 	compareLogits(t, j, logits, "final")
+}
+
+// PEFT runs: adapters of every kind against the reference's losses, norms and final logits.
+func TestLoRAGolden(t *testing.T) {
+	for _, name := range []string{"llama3", "qwen2_bias", "qwen3", "qwen3_dora", "qwen3_embed", "qwen3_modules_to_save", "qwen3_patterns",
+		"qwen3_pissa", "qwen3_plain", "qwen3_rslora"} {
+		t.Run(name, func(t *testing.T) {
+			dir := testkit.Golden(t, "lora/"+name)
+			var run goldenRun
+			readJSON(t, filepath.Join(dir, "run.json"), &run)
+			m := openModel(t, run.Model)
+			a, err := lora.Load(filepath.Join(dir, "adapter_init"), m)
+			if name == "qwen3_pissa" { // the golden's A and B belong to what PiSSA leaves of the base; start from the base itself
+				c := lora.Default()
+				c.Rank, c.Alpha, c.Init, c.Targets = 4, 8, "pissa", lora.Names{List: []string{"q_proj", "k_proj", "v_proj", "o_proj"}}
+				a, err = lora.Attach(m, c, 1)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range a.Params() {
+				a.Params()[i].Decay = true // the reference decays every trained tensor
+			}
+			j := goldenJob(t, dir, &run, m, a)
+			res, err := j.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareSteps(t, &run, res.Metrics)
+			compareLogits(t, j, openTensors(t, filepath.Join(dir, "logits.safetensors")), "final")
+		})
+	}
 }
