@@ -211,7 +211,7 @@ func (c Config) targets(ms []model.Module) ([]target, error) {
 		}
 		ts = append(ts, target{m, int(rank), alpha, scale})
 	}
-	for _, name := range slices.Concat(c.Targets.List, c.ModulesToSave) {
+	for _, name := range c.Targets.List {
 		if !slices.ContainsFunc(ms, func(m model.Module) bool { return endsWith(m.Name, name) }) {
 			return nil, fmt.Errorf("lora: target_modules: expected a module of the model, found %q; it has %s", name, kinds(ms))
 		}
