@@ -84,7 +84,7 @@ func (a Attention) row(o, q, k, v []float32, kv, lo, hi int) float32 {
 			at := ((lo+j)*a.K + kv) * a.D
 			s[j] = a.Scale * Dot(q, k[at:at+a.D])
 		}
-		if mb := maxOf(s); mb > m || mb != mb {
+		if mb := maxNum(s); mb > m {
 			c := exp(m - mb)
 			sum *= float64(c)
 			Scale(o, c, o)

@@ -5,8 +5,13 @@ import "math"
 // LogSumExp returns log Σ exp(x_i), computed from the maximum; -Inf when x is empty, NaN when a value is NaN,
 // +Inf when a value is +Inf. The absolute error is below 1e-6 + 1e-7·|result|.
 func LogSumExp(x []float32) (lse float32) {
-	m := maxOf(x)
-	if math.IsInf(float64(m), 0) || m != m {
+	m := maxNum(x)
+	if math.IsInf(float64(m), 0) {
+		for _, v := range x {
+			if v != v {
+				return v
+			}
+		}
 		return m
 	}
 	return m + float32(math.Log(sumExp(x, m)))
@@ -15,20 +20,6 @@ func LogSumExp(x []float32) (lse float32) {
 // SoftmaxGrad writes x_j = g·exp(x_j - lse) in place: with lse = LogSumExp(x) and g the gradient of -log of one
 // probability, the gradient of the logits except for the -g of the label.
 func SoftmaxGrad(x []float32, lse, g float32) { scaleExp(x, lse, g) }
-
-// maxOfPlain returns the largest value, NaN when there is one, -Inf when x is empty.
-func maxOfPlain(x []float32) float32 {
-	m := float32(math.Inf(-1))
-	for _, v := range x {
-		if v > m || v != v {
-			m = v
-			if v != v {
-				return m
-			}
-		}
-	}
-	return m
-}
 
 // sumExpPlain returns Σ exp(x_i - m) in float64.
 func sumExpPlain(x []float32, m float32) float64 {
@@ -48,7 +39,7 @@ func scaleExpPlain(x []float32, m, g float32) {
 // Constants of exp: eˣ = 2ⁿ·eʳ with n = round(x·log2 e) and |r| <= ln2/2; ln 2 is split so that n·ln2Hi is exact.
 // The polynomial is the Taylor series of eʳ with its last coefficients adjusted to the interval (Cephes expf).
 const (
-	expMin   = -87.336544 // below: 0, as results would be subnormal
+	expMin   = -87.336544 // below: 0, as results would be subnormal (the AVX-512 form gives those)
 	expMax   = 88.37626   // above: held there, 2.4e38
 	expLog2e = 1.44269504088896341
 	expLn2Hi = 0.693359375

@@ -26,7 +26,10 @@ func ArgMax(x []float32) int {
 	if len(x) == 0 {
 		return -1
 	}
-	return argMax(x)
+	if i := indexOf(x, maxNum(x)); i < len(x) {
+		return i
+	}
+	return 0
 }
 
 // lanes is the number of partial sums of a plain float32 reduction: enough to hide the latency of an addition.
@@ -93,13 +96,23 @@ func sumSquaresPlain(x []float32) float64 {
 	return s[0]
 }
 
-func argMaxPlain(x []float32) int {
-	at, best := 0, float32(math.Inf(-1))
-	found := false
-	for i, v := range x {
-		if v > best || !found && v == v {
-			at, best, found = i, v, true
+// maxNumPlain returns the largest value that is not NaN, -Inf when there is none.
+func maxNumPlain(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > m {
+			m = v
 		}
 	}
-	return at
+	return m
+}
+
+// indexOfPlain returns the first i with x_i = m, len(x) when there is none.
+func indexOfPlain(x []float32, m float32) int {
+	for i, v := range x {
+		if v == m {
+			return i
+		}
+	}
+	return len(x)
 }

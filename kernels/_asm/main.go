@@ -45,6 +45,7 @@ func generate(dir string) (map[string]string, error) {
 		{"gemm", gemm},
 		{"decode", decoders},
 		{"scores", scores},
+		{"rows", rows},
 	} {
 		a := newAsm(hash)
 		f.emit(a)
