@@ -41,10 +41,10 @@ func NewRenamed(f *gguf.File, s *Spec) *Renamed {
 const ropeFreqs = "rope_freqs.weight"
 
 // movedHeads is the number of heads of a tensor whose rows GGUF files have in another order, 0 for all other tensors.
-// Files of llama's architecture pair neighbouring rows.
+// Files of llama and smollm3 pair neighbouring rows.
 func movedHeads(hf string, s *Spec) int {
 	switch module, _, _ := takeApart(hf); {
-	case s.ggufArch() != "llama":
+	case s.ggufArch() != "llama" && s.Arch != "smollm3":
 		return 0
 	case strings.HasSuffix(module, ".self_attn.q_proj"):
 		return s.H
