@@ -27,7 +27,9 @@ func NewRenamed(f *gguf.File, s *Spec) *Renamed {
 		}
 		hf, ok := HFName(name)
 		if !ok {
-			hf = name
+			if hf = name; isHF(name) {
+				hf = "gguf/" + name // or it would hide the tensor of that name
+			}
 		}
 		r.names, r.from[hf] = append(r.names, hf), name
 		if n := movedHeads(hf, s); n > 0 {
@@ -36,6 +38,8 @@ func NewRenamed(f *gguf.File, s *Spec) *Renamed {
 	}
 	return r
 }
+
+func isHF(name string) bool { _, ok := GGUFName(name); return ok }
 
 // ropeFreqs divides the frequencies of the rotation; it belongs to the Spec.
 const ropeFreqs = "rope_freqs.weight"

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"tune/internal/gguf"
 	"tune/internal/qtype"
 	"tune/internal/tensor"
+	"tune/internal/testkit"
 )
 
 // Each tensor of each family has a GGUF name, and that name leads back.
@@ -56,8 +58,8 @@ func TestMoveRows(t *testing.T) {
 	}
 }
 
-// smolLM2 opens the Q4_1 file of SmolLM2-135M-Instruct.
-func smolLM2(t *testing.T) *gguf.File {
+// smolLM2Path finds the Q4_1 file of SmolLM2-135M-Instruct.
+func smolLM2Path(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv("TUNE_TEST_MODELS")
 	if dir == "" {
@@ -71,7 +73,12 @@ func smolLM2(t *testing.T) *gguf.File {
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("SmolLM2-135M-Instruct.Q4_1.gguf is not in %s (set TUNE_TEST_MODELS)", dir)
 	}
-	f, err := gguf.Open(path)
+	return path
+}
+
+func smolLM2(t *testing.T) *gguf.File {
+	t.Helper()
+	f, err := gguf.Open(smolLM2Path(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,5 +119,53 @@ func TestSmolLM2(t *testing.T) {
 	y, _ := tensor.Floats(b)
 	if !slices.Equal(x[33*576:34*576], y[3*576:4*576]) || slices.Equal(x[576:2*576], y[576:2*576]) {
 		t.Error("rows of k_proj are not where the rotation expects them")
+	}
+}
+
+// A real quantized file as bfloat16: every tensor equal to the one the reference made of it, and the tokenizer's keys too.
+func TestSmolLM2AsBF16(t *testing.T) {
+	path := smolLM2Path(t)
+	var want struct {
+		Metadata []json.RawMessage
+		Tensors  []struct{ Name, Type, SHA256 string }
+	}
+	text, err := os.ReadFile(filepath.Join(testkit.Shared(t, "quant/smollm2"), "input.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	x, err := c.GGUF(nil, GGUFOptions{Type: qtype.BF16, Name: "Smollm2 Bf16"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range want.Tensors {
+		name := x.Src.Names()[i]
+		v, err := x.Src.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != w.Name || v.Type.String() != w.Type || sum(v.Data) != w.SHA256 {
+			t.Errorf("tensor %d: found %s %s, want %s %s, or the data differ", i, name, v.Type, w.Name, w.Type)
+		}
+	}
+	for _, m := range want.Metadata {
+		var v []any
+		if err := json.Unmarshal(m, &v); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key := v[0].(string); fact(t, x.Meta, key) != string(text) {
+			t.Errorf("found %s, want %s", fact(t, x.Meta, key), text)
+		}
 	}
 }
