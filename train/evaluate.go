@@ -18,9 +18,8 @@ type measure struct {
 	answers map[string]int // how often each sequence of labels occurred
 }
 
-// evaluate reads held-out packs from the beginning, at most limit of them (0: all), and measures them.
-func (e *engine) evaluate(ctx context.Context, from data.State, limit int) (*measure, error) {
-	held := e.job.Held
+// evaluate reads held-out packs from a place on, at most limit of them (0: all), and measures them.
+func (e *engine) evaluate(ctx context.Context, held Stream, from data.State, limit int) (*measure, error) {
 	if err := held.Seek(from); err != nil {
 		return nil, fmt.Errorf("held-out data: %w", err)
 	}

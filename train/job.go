@@ -27,8 +27,9 @@ type Job struct {
 	Eval      EvalConfig
 	Seed      uint64
 	Train     Stream
-	Held      Stream // held-out data; nil: none is measured
-	Seq       int    // longest pack of both streams in tokens
+	Held      Stream // held-out data that decides which step is best; nil: none
+	Test      Stream // held-out data for the result, before and after; nil: Held
+	Seq       int    // longest pack of the streams in tokens
 	Pool      *kernels.Pool
 	Memory    int64 // most bytes the process may hold; 0: no limit
 

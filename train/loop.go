@@ -21,7 +21,8 @@ type run struct {
 	opt     optimizer
 	moments [][][]float32 // by parameter, by state of the optimizer
 	state   State
-	begin   data.State // of the held-out data
+	held    data.State // where Held and Test begin
+	test    data.State
 	metrics []Metric
 	log     *metricsFile
 	events  *eventWriter
@@ -53,7 +54,10 @@ func (j *Job) Run(ctx context.Context) (*Result, error) {
 		r.moments = append(r.moments, st)
 	}
 	if j.Held != nil {
-		r.begin = j.Held.State()
+		r.held = j.Held.State()
+	}
+	if j.Test != nil {
+		r.test = j.Test.State()
 	}
 	if err := r.open(ctx); err != nil {
 		return nil, err
@@ -62,7 +66,11 @@ func (j *Job) Run(ctx context.Context) (*Result, error) {
 	if err := r.all(ctx); err != nil {
 		return nil, r.interrupted(ctx, err)
 	}
-	return r.finish(ctx)
+	res, err := r.finish(ctx)
+	if err != nil {
+		return nil, r.interrupted(ctx, err)
+	}
+	return res, nil
 }
 
 // open starts a new run or continues one.
@@ -185,8 +193,8 @@ func (r *run) closeFiles() {
 
 // all does every step that is left.
 func (r *run) all(ctx context.Context) error {
-	if r.Held != nil && r.state.Before == nil {
-		m, err := r.evaluate(ctx, r.begin, r.Eval.Limit)
+	if (r.Held != nil || r.Test != nil) && r.state.Before == nil {
+		m, err := r.judge(ctx)
 		if err != nil {
 			return err
 		}
@@ -214,6 +222,14 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// judge measures the data of the result.
+func (r *run) judge(ctx context.Context) (*measure, error) {
+	if r.Test != nil {
+		return r.evaluate(ctx, r.Test, r.test, r.Eval.Limit)
+	}
+	return r.evaluate(ctx, r.Held, r.held, r.Eval.Limit)
 }
 
 // step does one optimizer step. Until it moves the parameters nothing has changed but the gradients, so it can be given up.
@@ -317,7 +333,7 @@ func (r *run) after(ctx context.Context, m *Metric) error {
 	last := s.Step == s.Steps
 	improved := false
 	if r.Held != nil && (last || r.Eval.Every > 0 && s.Step%r.Eval.Every == 0) {
-		q, err := r.evaluate(ctx, r.begin, r.Eval.Limit)
+		q, err := r.evaluate(ctx, r.Held, r.held, r.Eval.Limit)
 		if err != nil {
 			return err
 		}
@@ -390,7 +406,7 @@ func (r *run) interrupted(ctx context.Context, err error) error {
 }
 
 // finish brings the chosen parameters back into the trainable.
-func (r *run) finish(_ context.Context) (*Result, error) {
+func (r *run) finish(ctx context.Context) (*Result, error) {
 	s := &r.state
 	res := &Result{Steps: s.Step, BestStep: s.BestStep, Chosen: s.Step, Stopped: s.Stopped, Tokens: s.Tokens, Supervised: s.Supervised,
 		Seconds: s.Seconds, TokensPerSec: float64(s.Tokens) / max(s.Seconds, 1e-9), Before: s.Before, Baseline: s.Baseline, Metrics: r.metrics}
@@ -403,6 +419,13 @@ func (r *run) finish(_ context.Context) (*Result, error) {
 			return nil, err
 		}
 		res.Chosen, res.After = s.BestStep, s.Best
+	}
+	if r.Test != nil {
+		m, err := r.evaluate(ctx, r.Test, r.test, r.Eval.Limit)
+		if err != nil {
+			return nil, err
+		}
+		res.After = &m.Quality
 	}
 	r.pull()
 	for _, p := range r.params {
