@@ -4,13 +4,10 @@ package graph
 // afterwards. Two instructions vanish that way when the operation can add (Info.Adds) and nobody else reads its output:
 // an accumulation into the Grads space, and the sum of the gradients of a value that is used twice.
 func (p *plan) fold() {
-	def, last, reads := p.uses()
+	def, last, reads, inner := p.uses()
 	gone := make([]bool, len(p.insts))
 	for i := range p.insts {
 		ins := &p.insts[i]
-		if ins.layer != backward { // only sums of gradients
-			continue
-		}
 		switch ins.op.(type) {
 		case accumulateOp:
 			d := ins.in[0]
@@ -20,11 +17,14 @@ func (p *plan) fold() {
 				gone[i] = true
 			}
 		case addOp:
+			if ins.layer != backward { // only sums of gradients
+				continue
+			}
 			for side := range 2 {
 				d, prev := ins.in[side], ins.in[1-side]
 				j := def[d]
 				k, ok := p.adder(j, d, reads)
-				if !ok || !p.mayGrow(prev, j, i, def, last) {
+				if !ok || inner[prev] || !p.mayGrow(prev, j, i, def, last) {
 					continue
 				}
 				// d's buffer becomes prev's, and the sum is what d's maker leaves there
@@ -48,9 +48,10 @@ func (p *plan) fold() {
 	p.insts = kept
 }
 
-// uses finds for each value the instruction that makes it (-1: none), the last one that reads it, and how many read it.
-func (p *plan) uses() (def, last, reads []int) {
-	def, last, reads = make([]int, len(p.values)), make([]int, len(p.values)), make([]int, len(p.values))
+// uses finds for each value the instruction that makes it (-1: none), the last one that reads it, how many read it, and whether
+// the forward of a layer does, which may run again later.
+func (p *plan) uses() (def, last, reads []int, inner []bool) {
+	def, last, reads, inner = make([]int, len(p.values)), make([]int, len(p.values)), make([]int, len(p.values)), make([]bool, len(p.values))
 	for v := range def {
 		def[v], last[v] = -1, -1
 	}
@@ -59,6 +60,7 @@ func (p *plan) uses() (def, last, reads []int) {
 		for _, v := range ins.in {
 			last[v] = i
 			reads[v]++
+			inner[v] = inner[v] || ins.layer >= 0
 		}
 		for _, v := range ins.out {
 			if v >= 0 && p.values[v].space == Arena {
@@ -70,7 +72,7 @@ func (p *plan) uses() (def, last, reads []int) {
 		last[v] = len(p.insts)
 		reads[v]++
 	}
-	return def, last, reads
+	return def, last, reads, inner
 }
 
 // adder reports which output of instruction j is d, if d is read once and j can add it onto something.

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -42,8 +43,9 @@ type Options struct {
 	// Budget is the number of bytes the program's spaces may take together; 0: no bound. Cheap operations are recomputed
 	// first, then whole layers, as few as fit; an error names the bytes that are missing.
 	Budget int64
-	// Recompute asks for at least that many recomputation stages: stage 1 to L recompute the cheap operations of so many
-	// layers, stage L+1 to 2L the whole of stage-L layers. A stage beyond the last is the last.
+	// Recompute asks for at least that many stages of recomputation: stage 1 to L recompute the cheap operations of so many
+	// layers, stage L+1 to 2L-1 the whole of stage-L layers. (The last layer is never recomputed whole: its backward comes
+	// first, so nothing would be saved.) A stage beyond the last is the last.
 	Recompute int
 }
 
@@ -112,32 +114,40 @@ func (g *Graph) Compile(o Options, outputs ...*Node) (*Program, error) {
 		p.live()
 		return p
 	}
-	stage := min(max(o.Recompute, 0), 2*layers)
+	last := max(0, 2*layers-1)
+	stage := min(max(o.Recompute, 0), last)
 	p := at(stage)
 	fixed := p.place()
 	if o.Budget > 0 && fixed+p.arena() > o.Budget {
-		last := 2 * layers
-		lo, hi := stage, last // the least stage whose lives fit, by bisection: more recomputation, less memory
-		for lo < hi {
-			mid := (lo + hi) / 2
-			if q := at(mid); fixed+q.peak() <= o.Budget {
-				hi = mid
-			} else {
-				lo = mid + 1
-			}
-		}
-		for stage = lo; ; stage++ { // offsets may waste a little
-			p = at(stage)
-			p.place()
-			if total := fixed + p.arena(); total <= o.Budget {
-				break
-			} else if stage == last {
-				return nil, fmt.Errorf("memory plan: expected at most %d bytes, found %d with every layer recomputed: %d are missing",
-					o.Budget, total, total-o.Budget)
-			}
+		if p, stage, err = fit(at, stage, last, o.Budget-fixed); err != nil {
+			return nil, err
 		}
 	}
 	return g.finish(p, stage, layers), nil
+}
+
+// fit finds the least stage from lo to last whose arena takes no more than some bytes.
+func fit(at func(stage int) *plan, lo, last int, bytes int64) (*plan, int, error) {
+	for hi := last; lo < hi; { // more recomputation, less memory: bisect for lives that fit
+		if mid := (lo + hi) / 2; at(mid).peak() <= bytes {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	for ; lo <= last; lo++ { // offsets may waste a little
+		p := at(lo)
+		if p.place(); p.arena() <= bytes {
+			return p, lo, nil
+		}
+	}
+	missing := int64(math.MaxInt64)
+	for stage := range last + 1 {
+		p := at(stage)
+		p.place()
+		missing = min(missing, p.arena()-bytes)
+	}
+	return nil, 0, fmt.Errorf("memory plan: %d bytes are missing even when layers are recomputed", missing)
 }
 
 // trace lists every step. An accumulation follows the step that makes its value.
@@ -163,9 +173,12 @@ func (g *Graph) trace(outputs []*Node) (*plan, error) {
 	flush := func(step, phase int) {
 		for _, a := range sums[step] {
 			op, to := accumulateOp{s: a.from.shape}, grads[a.name]
-			info := op.Info()
+			info, layer := op.Info(), outside
+			if step >= 0 {
+				layer = min(layer, g.steps[step].layer) // backward, if that is where the value comes from
+			}
 			p.insts = append(p.insts, inst{op: op, info: &info, in: []int{at[a.from]}, out: []int{to}, onto: []int{to},
-				tmp: -1, layer: backward, phase: phase})
+				tmp: -1, layer: layer, phase: phase})
 		}
 	}
 	flush(-1, 0)

@@ -32,10 +32,15 @@ func (p *plan) recompute(stage, layers int) {
 				if copies[l] == nil {
 					copies[l] = map[int]int{}
 					for _, f := range forward[l] {
+						if f > i { // differentiated before the layer's end
+							break
+						}
 						out = append(out, p.copyOf(f, copies[l], maker, ins.phase))
 					}
 				}
-				ins.in[k] = copies[l][v]
+				if c, ok := copies[l][v]; ok {
+					ins.in[k] = c
+				}
 			}
 		}
 		out = append(out, ins)
