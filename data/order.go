@@ -83,7 +83,7 @@ func openSource(s Source, index int, c Config, cache, split string) (_ *source, 
 // paths lists the files of a source.
 func (s Source) paths(cache, split string) ([]string, error) {
 	if name, ok := strings.CutPrefix(s.Path, "builtin:"); ok {
-		return builtinPaths(name, cache, split)
+		return builtinPaths(name, s.Format, cache, split)
 	}
 	return expand(s.Path)
 }

@@ -1,0 +1,30 @@
+package data
+
+import (
+	"path/filepath"
+
+	"tune/data/licenses"
+	"tune/internal/hint"
+)
+
+// builtins are the data sets that come with the program: excerpts of licences as conversations, and what remains of the
+// licence texts as documents (see package licenses).
+var builtins = []string{"licenses", "licenses-text"}
+
+// builtinPaths returns the file of a built-in data set, which is written to the cache when it is not there.
+func builtinPaths(name, format, cache, split string) ([]string, error) {
+	text := name == "licenses-text" || format == "text"
+	if text && split != "train" {
+		return nil, hint.Errorf("use valid_share to hold out documents, or builtin:licenses for excerpts",
+			"builtin:licenses-text: expected split train, found %s", split)
+	}
+	dir, err := licenses.Files(cache)
+	if err != nil {
+		return nil, err
+	}
+	file := map[string]string{"train": licenses.TrainFile, "valid": licenses.ValidFile, "test": licenses.TestFile}[split]
+	if text {
+		file = licenses.TextFile
+	}
+	return []string{filepath.Join(dir, file)}, nil
+}
