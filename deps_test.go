@@ -40,7 +40,8 @@ const lattice = `
 	lora < internal/infer;
 
 	# the pipeline
-	internal/tokenizer, internal/chat < data;
+	UTIL < data/licenses;
+	internal/tokenizer, internal/chat, data/licenses < data;
 	data, lora, internal/infer < train;
 	train < recipes;
 	recipes < cli;
