@@ -2,6 +2,7 @@ package data
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -50,6 +51,9 @@ func openParquet(path string, _ Config) (_ file, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFooter(f, info.Size()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	pq, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -63,6 +67,24 @@ func openParquet(path string, _ Config) (_ file, err error) {
 		p.base = append(p.base, p.base[i]+g.NumRows)
 	}
 	return p, nil
+}
+
+// checkFooter compares the length of the footer with the file before anything is allocated by it.
+func checkFooter(f *os.File, size int64) error {
+	var tail [8]byte
+	if size < 12 {
+		return fmt.Errorf("expected a Parquet file, found %d bytes", size)
+	}
+	if _, err := f.ReadAt(tail[:], size-8); err != nil {
+		return err
+	}
+	if magic := string(tail[4:]); magic != "PAR1" {
+		return fmt.Errorf("expected a Parquet file that ends in PAR1, found %q", magic)
+	}
+	if n := int64(binary.LittleEndian.Uint32(tail[:])); n > size-12 {
+		return fmt.Errorf("expected a footer within %d bytes, found one of %d", size, n)
+	}
+	return nil
 }
 
 func (p *parquetFile) blocks() []block { return p.infos }

@@ -41,7 +41,8 @@ func (r row) column(name string) (a arrow.Array, json, ok bool) {
 }
 
 // text returns a string column. ok is false for null; a column of another type is an error.
-func (r row) text(name string) (_ string, ok bool, _ error) {
+func (r row) text(name string) (_ string, ok bool, err error) {
+	defer guard("column "+name, &err)
 	a, isJSON, ok := r.column(name)
 	if !ok {
 		return "", false, nil
@@ -80,7 +81,8 @@ func (r row) value(name string) (_ any, ok bool, _ error) {
 }
 
 // json returns any column as JSON.
-func (r row) json(name string) (_ []byte, ok bool, _ error) {
+func (r row) json(name string) (_ []byte, ok bool, err error) {
+	defer guard("column "+name, &err)
 	a, isJSON, ok := r.column(name)
 	if !ok {
 		return nil, false, nil
@@ -116,7 +118,8 @@ func (r row) ints(name string) (_ []int32, ok bool, _ error) {
 }
 
 // plain is the column as text for where clauses: strings as they are, everything else as JSON.
-func (r row) plain(name string) (string, error) {
+func (r row) plain(name string) (_ string, err error) {
+	defer guard("column "+name, &err)
 	a, isJSON, ok := r.column(name)
 	if !ok {
 		return "", nil

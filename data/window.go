@@ -203,9 +203,8 @@ func (l *loader) encode(chunk []drawn, st *Stats) ([]encoded, error) {
 }
 
 // documents makes the documents of a row.
-func (s *Stream) documents(d drawn, st *Stats) (_ []Example, err error) {
+func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
 	key := d.key(d.i)
-	defer guard(key, &err)
 	it, err := d.entry.item(formatRow{d.row, d.names})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
