@@ -1,9 +1,14 @@
 // Package chat renders conversations with the Jinja templates that models ship, and says which bytes of the result a model
 // should learn to produce.
+//
+// The measure is Jinja as the transformers library sets it up: trim_blocks and lstrip_blocks on, loop controls,
+// {% generation %}, raise_exception, strftime_now, and tojson without escapes of its own. Templates are foreign programs: time,
+// memory and nesting of an evaluation are bounded, and no template can change its inputs.
 package chat
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -35,8 +40,9 @@ type Conversation struct {
 type Options struct {
 	AddGenerationPrompt bool
 	BOS, EOS, Pad, Unk  string    // bos_token and so on; "" leaves the variable undefined
-	Now                 time.Time // the clock of strftime_now
+	Now                 time.Time // the clock of strftime_now; zero: a template that asks for the time fails
 	Spans               bool      // also compute Rendered.Spans
+	ContinueFinal       bool      // the text ends where the content of the last message, the assistant's, ends: for the model to go on
 }
 
 // Span is a half-open range of bytes of a rendered text: what assistant message Message produces, its end-of-turn token
@@ -81,22 +87,154 @@ func (d *Dict) Set(key string, v any) {
 	d.values[key] = v
 }
 
-var errUnbuilt = errors.New("chat: not built yet")
-
-// FromJSON reads one JSON value, keeping the order of keys.
-func FromJSON(data []byte) (any, error) { return nil, errUnbuilt }
-
-// MessagesFromJSON reads a list of messages, as OpenAI's chat format writes them: role, content, reasoning_content,
-// tool_calls and whatever else; a null is an absent key.
-func MessagesFromJSON(data []byte) ([]Message, error) { return nil, errUnbuilt }
-
 // Template is a parsed template; safe for concurrent use.
-type Template struct{}
+type Template struct {
+	body       []stmt
+	generation bool // has a {% generation %} block
+}
 
 // Parse reads a Jinja template.
-func Parse(template string) (*Template, error) { return nil, errUnbuilt }
+func Parse(template string) (*Template, error) {
+	tokens, err := lex(template)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{tokens: tokens}
+	body, _, err := p.body()
+	if err != nil {
+		return nil, err
+	}
+	return &Template{body, p.generation}, nil
+}
 
 // Render renders a conversation.
 func (t *Template) Render(c Conversation, o Options) (Rendered, error) {
-	return Rendered{}, errUnbuilt
+	r, err := newRendering(t, c, o)
+	if err != nil {
+		return Rendered{}, fmt.Errorf("chat template: %w", err)
+	}
+	out, err := r.run(len(c.Messages), o.AddGenerationPrompt)
+	if err != nil {
+		return Rendered{}, fmt.Errorf("chat template: %w", err)
+	}
+	if o.ContinueFinal {
+		if out, err = r.continued(out); err != nil {
+			return Rendered{}, fmt.Errorf("chat template: %w", err)
+		}
+	}
+	result := Rendered{Text: out.s}
+	if o.Spans {
+		if result.Spans, err = r.spans(out); err != nil {
+			return Rendered{}, fmt.Errorf("chat template: %w", err)
+		}
+	}
+	return result, nil
+}
+
+// A rendering holds a conversation as values.
+type rendering struct {
+	t        *Template
+	o        Options
+	roles    []string
+	messages []any
+	globals  scope
+}
+
+func newRendering(t *Template, c Conversation, o Options) (*rendering, error) {
+	if len(c.Messages) == 0 {
+		return nil, errors.New("expected at least one message, found none")
+	}
+	r := &rendering{t: t, o: o}
+	for i, m := range c.Messages {
+		d, err := m.value(i)
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w", i, err)
+		}
+		r.roles, r.messages = append(r.roles, m.Role), append(r.messages, d)
+	}
+	for _, f := range []Field{{"bos_token", o.BOS}, {"eos_token", o.EOS}, {"pad_token", o.Pad}, {"unk_token", o.Unk}} {
+		if f.Value != "" {
+			r.globals.set(f.Name, text(f.Value.(string)))
+		}
+	}
+	lists := []Field{{"tools", nil}, {"documents", nil}}
+	if c.Tools != nil {
+		lists[0].Value = c.Tools
+	}
+	if c.Documents != nil {
+		lists[1].Value = c.Documents
+	}
+	for _, f := range append(lists, c.Extra...) {
+		v, err := fromGo(f.Value, -1, 0)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		r.globals.set(f.Name, v)
+	}
+	return r, nil
+}
+
+// value converts a message; only what an assistant says is marked.
+func (m *Message) value(i int) (*dict, error) {
+	from := int32(-1)
+	if m.Role == assistant {
+		from = int32(i)
+	}
+	d := &dict{msg: int32(i) + 1}
+	put := func(name string, v any, from int32) error {
+		x, err := fromGo(v, from, 0)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		d.set(text(name), x)
+		return nil
+	}
+	err := put("role", m.Role, -1)
+	content := true
+	for _, f := range m.Extra {
+		content = content && f.Name != "content"
+	}
+	if content {
+		err = errors.Join(err, put("content", m.Content, from))
+	}
+	if m.Reasoning != "" {
+		err = errors.Join(err, put("reasoning_content", m.Reasoning, from), put("thinking", m.Reasoning, from))
+	}
+	if m.ToolCalls != nil {
+		err = errors.Join(err, put("tool_calls", m.ToolCalls, from))
+	}
+	for _, f := range m.Extra {
+		if f.Value != nil {
+			err = errors.Join(err, put(f.Name, f.Value, from))
+		}
+	}
+	return d, err
+}
+
+const assistant = "assistant"
+
+// run renders the first n messages.
+func (r *rendering) run(n int, generationPrompt bool) (str, error) {
+	base := &scope{parent: &r.globals}
+	base.set("messages", &list{items: r.messages[:n:n]})
+	base.set("add_generation_prompt", generationPrompt)
+	e := &evaluator{scope: &scope{parent: base}, out: &rope{}, now: r.o.Now, marks: r.o.Spans || r.o.ContinueFinal}
+	if err := e.run(r.t.body); err != nil {
+		return str{}, err
+	}
+	return str{string(e.out.b), e.out.m}, nil
+}
+
+// continued cuts a text behind the last value of the last message.
+func (r *rendering) continued(out str) (str, error) {
+	end := -1
+	for _, m := range out.m {
+		if m.kind == markContent && int(m.msg) == len(r.messages)-1 {
+			end = max(end, m.end)
+		}
+	}
+	if end < 0 {
+		return str{}, errors.New("the text cannot be continued: expected a last message of the assistant that the template shows as it is")
+	}
+	return out.cut(0, end), nil
 }
