@@ -33,6 +33,10 @@ type env struct {
 // commands in the order of the help text.
 func commands(e *env) []*cli.Command {
 	return []*cli.Command{
+		loraCommand(e),
+		fullCommand(e),
+		planCommand(e),
+		recipeCommand(e),
 		doctorCommand(e),
 		versionCommand(e),
 		completionCommand(e),

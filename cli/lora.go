@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"tune/internal/atomicfile"
+	"tune/train"
+)
+
+func loraCommand(e *env) *cli.Command {
+	return trainCommand(e, "lora", "train an adapter on a frozen model", false)
+}
+
+func fullCommand(e *env) *cli.Command {
+	return trainCommand(e, "full", "train every weight of a model", true)
+}
+
+func trainCommand(e *env, name, usage string, full bool) *cli.Command {
+	return &cli.Command{
+		Name:      name,
+		Usage:     usage,
+		UsageText: fmt.Sprintf("tune %s --recipe RECIPE [--base MODEL] [--output FOLDER] [--steps N] [--resume | --overwrite] [key=value ...]", name),
+		Description: "A key=value argument sets any key of the recipe: train.lr=1e-4 data.seq=1024.\n" +
+			"Ctrl-C saves a checkpoint; --resume continues there and gives the numbers of a run that was never interrupted.",
+		Flags: append(recipeFlags(),
+			&cli.BoolFlag{Name: "resume", Usage: "continue the run in the output folder"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "replace the run in the output folder"},
+			jsonFlag()),
+		Action: func(c *cli.Context) error { return e.finetune(c, full) },
+	}
+}
+
+// finetune is the whole job: recipe, training, files, table.
+func (e *env) finetune(c *cli.Context, full bool) error {
+	r, name, err := readRecipe(c)
+	if err != nil {
+		return err
+	}
+	j, err := openJob(r, name, full)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	if err := prepareOutput(r.Output, c.Bool("resume"), c.Bool("overwrite")); err != nil {
+		return err
+	}
+	if err := j.identify(); err != nil {
+		return err
+	}
+	j.Resume = c.Bool("resume")
+	text, err := r.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(r.Output, "recipe.yaml"), text); err != nil {
+		return err
+	}
+	samples, err := j.samples(e.ctx)
+	if err != nil {
+		return err
+	}
+	show := newProgress(e.stderr)
+	show.line(fmt.Sprintf("%s: %s on %s, results in %s", j.name, c.Command.Name, r.Base, r.Output))
+	j.Progress = show.status
+	res, err := j.Run(e.ctx)
+	show.end()
+	if err != nil {
+		return err
+	}
+	outputs, err := j.export(show)
+	if err != nil {
+		return err
+	}
+	if err := j.answer(e.ctx, samples, true); err != nil {
+		return err
+	}
+	outputs, err = j.report(res, samples, outputs, string(text))
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return writeJSON(e.stdout, struct {
+			*train.Result
+			Outputs []train.Fact `json:"outputs"`
+		}{res, outputs})
+	}
+	return printResult(e.stdout, res, outputs)
+}
+
+// printResult prints the table of a run and its files.
+func printResult(w io.Writer, res *train.Result, outputs []train.Fact) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range res.Table() {
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	for _, f := range outputs {
+		fmt.Fprintf(tw, "%s\t%s\n", f.Name, f.Value)
+	}
+	return tw.Flush()
+}
+
+// progress prints to a terminal one line that changes, elsewhere a line now and then.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	width    int
+	open     bool // an unfinished line is on the screen
+}
+
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.terminal = true
+		p.width, _, _ = term.GetSize(int(f.Fd()))
+	}
+	return p
+}
+
+func (p *progress) status(s train.Status) {
+	text := s.Line()
+	if p.terminal {
+		if p.width > 1 && len(text) >= p.width {
+			text = text[:p.width-1]
+		}
+		fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+		p.open = true
+		if s.Eval != nil {
+			p.end()
+		}
+	} else if s.Due || s.Eval != nil || math.IsNaN(s.Loss) {
+		fmt.Fprintln(p.w, text)
+	}
+	if s.Note != "" {
+		p.line(s.Note)
+	}
+}
+
+// line prints a line of its own.
+func (p *progress) line(text string) {
+	p.end()
+	fmt.Fprintln(p.w, text)
+}
+
+// end finishes the line under way.
+func (p *progress) end() {
+	if p.open {
+		fmt.Fprintln(p.w)
+		p.open = false
+	}
+}

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tune/internal/safetensors"
+	"tune/internal/testkit"
+)
+
+// Limits of goldens/README.md for another float32 implementation.
+const (
+	lossLimit = 5e-5
+	normLimit = 2e-4 // relative
+)
+
+// tokenRows writes the batches of a golden run as a JSON-lines file of token ids and labels.
+func tokenRows(t *testing.T, from, to string) {
+	t.Helper()
+	d, err := safetensors.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	read := func(name string) (out []int64, width int) {
+		x, err := d.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(x.Data); i += 8 {
+			out = append(out, int64(binary.LittleEndian.Uint64(x.Data[i:])))
+		}
+		return out, x.Shape[3]
+	}
+	ids, width := read("input_ids")
+	labels, _ := read("labels")
+	mask, _ := read("attention_mask")
+	var b bytes.Buffer
+	for at := 0; at < len(ids); at += width {
+		n := 0
+		for n < width && mask[at+n] == 1 {
+			n++
+		}
+		row, err := json.Marshal(map[string]any{"ids": ids[at : at+n], "labels": labels[at : at+n]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(append(row, '\n'))
+	}
+	if err := os.WriteFile(to, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withTokenizer copies a golden checkpoint, which has no tokenizer, and gives it one: the 256 bytes, then words that no
+// text can reach.
+func withTokenizer(t *testing.T, name string) string {
+	t.Helper()
+	from, to := testkit.Golden(t, "models/"+name), t.TempDir()
+	var config struct {
+		V int `json:"vocab_size"`
+	}
+	for _, f := range []string{"config.json", "model.safetensors"} {
+		b, err := os.ReadFile(filepath.Join(from, f))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, f), b, 0o644)
+		}
+		if err == nil && f == "config.json" {
+			err = json.Unmarshal(b, &config)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	vocab := map[string]int{}
+	for b := range 256 { // byte-level BPE writes bytes that are no visible characters as those from 256 on
+		if r := rune(b); b > 32 && b < 127 || b > 160 && b != 173 {
+			vocab[string(r)] = len(vocab)
+		}
+	}
+	for r := rune(256); len(vocab) < 256; r++ {
+		vocab[string(r)] = len(vocab)
+	}
+	for i := len(vocab); i < config.V; i++ {
+		vocab[fmt.Sprintf("word%d", i)] = i
+	}
+	level := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
+	text, err := json.Marshal(map[string]any{"version": "1.0", "added_tokens": []any{}, "pre_tokenizer": level, "decoder": level,
+		"model": map[string]any{"type": "BPE", "vocab": vocab, "merges": []string{}}})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, "tokenizer.json"), text, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+const goldenRecipe = `base: %s
+precision: f32
+data: {train: %s, format: tokens, columns: {input_ids: ids}, seq: 16, packing: false, order: file}
+lora: {rank: 4, alpha: 8, init: %s, target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]}
+train: {steps: 10, batch: 4, lr: 1e-2, weight_decay: 0.01, schedule: {name: cosine, warmup: 2}}
+export: {merged: true, type: f32, gguf: none}
+output: %s
+`
+
+// The PEFT run llama3 as a user would do it: recipe and JSON lines in, adapter and merged model out.
+func TestGoldenRunFromRecipe(t *testing.T) {
+	golden, dir := testkit.Golden(t, "lora/llama3"), t.TempDir()
+	rows, recipe, out := filepath.Join(dir, "rows.jsonl"), filepath.Join(dir, "golden.yaml"), filepath.Join(dir, "out")
+	tokenRows(t, filepath.Join(golden, "batches.safetensors"), rows)
+	text := fmt.Sprintf(goldenRecipe, withTokenizer(t, "llama3"), rows, filepath.Join(golden, "adapter_init"), out)
+	if err := os.WriteFile(recipe, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := Main([]string{"tune", "lora", "train.log_every=5", "--recipe", recipe}, nil, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, stderr.String())
+	}
+	var want struct {
+		Steps []struct {
+			Loss, LR float64
+			Norm     float64 `json:"grad_norm"`
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(golden, "run.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics, err := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(metrics)), "\n")
+	if len(lines) != len(want.Steps) {
+		t.Fatalf("%d steps, expected %d", len(lines), len(want.Steps))
+	}
+	for i, w := range want.Steps {
+		var m struct {
+			Loss float64
+			Norm float64 `json:"grad_norm"`
+		}
+		if err := json.Unmarshal([]byte(lines[i]), &m); err != nil {
+			t.Fatal(err)
+		}
+		if !(math.Abs(m.Loss-w.Loss) <= lossLimit) || !(math.Abs(m.Norm-w.Norm) <= normLimit*w.Norm) {
+			t.Errorf("step %d: loss %v norm %v, expected %v %v", i, m.Loss, m.Norm, w.Loss, w.Norm)
+		}
+	}
+	for _, name := range []string{"adapter/adapter_config.json", "adapter/adapter_model.safetensors", "merged/config.json",
+		"merged/model.safetensors", "report.html", "recipe.yaml", "run.json"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(out, "*.partial")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+	if !strings.Contains(stdout.String(), "adapter") || strings.Contains(stdout.String(), "step 5/10") || !strings.Contains(stderr.String(), "step 5/10") {
+		t.Errorf("standard output:\n%s\nstandard error:\n%s", stdout.String(), stderr.String())
+	}
+	stderr.Reset()
+	if code := Main([]string{"tune", "lora", "--recipe", recipe}, nil, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "exists and is not empty") {
+		t.Errorf("a second run: exit code %d\n%s", code, stderr.String())
+	}
+}

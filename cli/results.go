@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"tune/internal/atomicfile"
+	"tune/internal/gguf"
+	"tune/internal/model"
+	"tune/internal/qtype"
+	"tune/internal/tensor"
+	"tune/kernels"
+	"tune/lora"
+	"tune/train"
+)
+
+// provenance is written into every result.
+func (j *job) provenance() map[string]any {
+	b := readBuildInfo()
+	p := map[string]any{"version": b.Version, "recipe": j.name, "base": j.recipe.Base, "base_sha256": j.hash, "seed": j.recipe.Seed}
+	if b.Commit != "" {
+		p["commit"] = b.Commit
+	}
+	return p
+}
+
+// export writes what the recipe asks for: the adapter, the merged model and the GGUF file.
+func (j *job) export(show *progress) ([]train.Fact, error) {
+	var outputs []train.Fact
+	dir, x := j.recipe.Output, j.recipe.Export
+	var src tensor.Source
+	untied := false
+	switch t := j.Trainable.(type) {
+	case *lora.Adapter:
+		path := filepath.Join(dir, "adapter")
+		if err := t.Save(path, lora.SaveOptions{Base: j.recipe.Base, Provenance: j.provenance()}); err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+		outputs = append(outputs, train.Fact{Name: "adapter", Value: path})
+		m, err := lora.NewMerged(j.base.Weights, t)
+		if err != nil {
+			return nil, err
+		}
+		src, untied = m, m.Untied()
+	case *model.Full:
+		src = t.Source(qtype.F32)
+	}
+	if x.Merged {
+		path := filepath.Join(dir, "merged")
+		show.line("writing " + path)
+		if err := j.writeHF(path, src, x.Type, untied); err != nil {
+			return nil, fmt.Errorf("merged model: %w", err)
+		}
+		outputs = append(outputs, train.Fact{Name: "merged model", Value: path})
+	}
+	if x.GGUF != "none" {
+		path := filepath.Join(dir, "model.gguf")
+		show.line("writing " + path)
+		notes, err := j.writeGGUF(path, src, x.GGUF, untied)
+		if err != nil {
+			return nil, fmt.Errorf("GGUF: %w", err)
+		}
+		for _, n := range notes {
+			show.line("note: " + n)
+		}
+		outputs = append(outputs, train.Fact{Name: "GGUF", Value: path})
+	}
+	return outputs, nil
+}
+
+// storage is the type of a recipe's export section.
+func storage(name string) (qtype.Type, error) { return qtype.ParseType(strings.ToUpper(name)) }
+
+// writeHF replaces the merged model of an earlier run.
+func (j *job) writeHF(dir string, src tensor.Source, typ string, untied bool) error {
+	t, err := storage(typ)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	facts := map[string]string{}
+	for k, v := range j.provenance() {
+		facts["tune."+k] = fmt.Sprint(v)
+	}
+	return j.base.WriteHF(dir, src, model.HFOptions{Type: t, Untied: untied, Metadata: facts})
+}
+
+func (j *job) writeGGUF(path string, src tensor.Source, typ string, untied bool) ([]string, error) {
+	t, err := storage(typ)
+	if err != nil {
+		return nil, err
+	}
+	base := *j.base
+	base.Spec.Tied = base.Spec.Tied && !untied
+	x, err := base.GGUF(src, model.GGUFOptions{Type: t})
+	if err != nil {
+		return nil, err
+	}
+	return x.Notes, gguf.Write(path, x.Meta, x.Src, gguf.WriteOptions{})
+}
+
+// report writes run.json and report.html.
+func (j *job) report(res *train.Result, samples []*sample, outputs []train.Fact, recipe string) ([]train.Fact, error) {
+	dir := j.recipe.Output
+	b := readBuildInfo()
+	env := []train.Fact{{Name: "version", Value: strings.TrimSpace(b.Version + " " + b.Commit)}, {Name: "system", Value: b.Go + " " + b.Platform},
+		{Name: "kernels", Value: kernels.Level()}, {Name: "threads", Value: fmt.Sprint(runtime.GOMAXPROCS(0))},
+		{Name: "base", Value: j.recipe.Base}, {Name: "base SHA-256", Value: j.hash}, {Name: "seed", Value: fmt.Sprint(j.recipe.Seed)}}
+	path := filepath.Join(dir, "report.html")
+	outputs = append(outputs, train.Fact{Name: "report", Value: path})
+	r := train.Report{Title: "tune: " + j.name, Result: res, Metrics: res.Metrics, Data: j.dataFacts(), Environment: env, Outputs: outputs, Recipe: recipe}
+	for _, s := range samples {
+		r.Samples = append(r.Samples, s.Sample)
+	}
+	var html bytes.Buffer
+	if err := r.Write(&html); err != nil {
+		return nil, err
+	}
+	if err := atomicfile.Write(path, html.Bytes()); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(struct {
+		*train.Result
+		Provenance map[string]any `json:"provenance"`
+		Data       []train.Fact   `json:"data"`
+		Outputs    []train.Fact   `json:"outputs"`
+		Identity   string         `json:"identity"`
+	}{res, j.provenance(), r.Data, outputs, j.Identity}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return outputs, atomicfile.Write(filepath.Join(dir, "run.json"), append(text, '\n'))
+}
+
+// dataFacts says what was read.
+func (j *job) dataFacts() []train.Fact {
+	var facts []train.Fact
+	for _, split := range []string{"train", "valid", "test"} {
+		s := j.streams[split]
+		if s == nil {
+			continue
+		}
+		x := s.Stats()
+		text := fmt.Sprintf("%d rows read, %d examples in %d packs (%.1f %% full), %d tokens, %d supervised", x.Rows, x.Examples, x.Packs, 100*x.Fill(), x.Tokens, x.Supervised)
+		for _, lost := range []struct {
+			n    int
+			what string
+		}{{x.Truncated, "rows truncated"}, {x.Split, "rows split"}, {x.Dropped, "rows dropped"}, {x.Empty, "rows empty"}, {x.Lost, "tokens lost"}} {
+			if lost.n > 0 {
+				text += fmt.Sprintf(", %d %s", lost.n, lost.what)
+			}
+		}
+		facts = append(facts, train.Fact{Name: split, Value: text})
+	}
+	return facts
+}
