@@ -120,26 +120,35 @@ func (x *backward) pair(scores, dk, dv []float32, kv, kb, h, qb int) {
 	kt, qt := kv*x.keyBlocks+kb, h*x.queryBlocks+qb
 	ra, rb := x.masks(&mask, qb, kb)
 	if ra < rb {
-		n := rb - ra
+		n, step := rb-ra, rowsAtOnce(mask[ra:rb])
 		s, d := scores, scores[n*blockKeys:]
-		mulTile(x.half, n, blockKeys, x.depth, block(x.qr, x.rows, qt)[ra*x.row:], x.row, 1, block(x.kc, x.cols, kt), blockKeys, s, blockKeys, nil)
-		mulTile(x.half, n, blockKeys, x.depth, block(x.gr, x.rows, qt)[ra*x.row:], x.row, 1, block(x.vc, x.cols, kt), blockKeys, d, blockKeys, nil)
-		softmaxBack(x.half, s, d, mask[ra:rb], block(x.lse, blockRows, qt)[ra:rb], block(x.delta, blockRows, qt)[ra:rb])
-		// Where the three results lie, and the units from one depth to the next.
-		ds, step, pairs := d, blockKeys, 1
-		if x.half {
-			ds, step, pairs = s[blockKeys:], 2*blockKeys, 2
+		lse, delta := block(x.lse, blockRows, qt), block(x.delta, blockRows, qt)
+		for r := ra; r < rb; r += step {
+			end := min(rb, r+step)
+			s, d := s[(r-ra)*blockKeys:], d[(r-ra)*blockKeys:]
+			if lo, hi := columns(mask[r:end]); lo < hi {
+				q, g := block(x.qr, x.rows, qt)[r*x.row:], block(x.gr, x.rows, qt)[r*x.row:]
+				mulTile(x.half, end-r, hi-lo, x.depth, q, x.row, 1, block(x.kc, x.cols, kt)[lo:], blockKeys, s[lo:], blockKeys, nil)
+				mulTile(x.half, end-r, hi-lo, x.depth, g, x.row, 1, block(x.vc, x.cols, kt)[lo:], blockKeys, d[lo:], blockKeys, nil)
+			}
+			softmaxBack(x.half, s, d, mask[r:end], lse[r:end], delta[r:end])
 		}
-		from := ra / pairs * x.width
+		// Where dS begins that is read by columns, and the units from one depth to the next.
+		ds, down := d, blockKeys
+		if x.half {
+			ds, down = s[blockKeys:], 2*blockKeys
+		}
+		lo, hi := columns(mask[ra:rb])
+		keys, from := (hi-lo+tileRows-1)/tileRows*tileRows, ra/x.pairs*x.width
 		if x.dv != nil {
-			x.mul(paddedKeys, n/pairs, s, 1, step, block(x.gp, x.qpairs, qt)[from:], dv, ones[:])
+			x.mul(keys, n/x.pairs, s[lo:], 1, down, block(x.gp, x.qpairs, qt)[from:], dv[lo*x.width:], ones[:])
 		}
 		if x.dk != nil {
-			x.mul(paddedKeys, n/pairs, ds, 1, step, block(x.qp, x.qpairs, qt)[from:], dk, ones[:])
+			x.mul(keys, n/x.pairs, ds[lo:], 1, down, block(x.qp, x.qpairs, qt)[from:], dk[lo*x.width:], ones[:])
 		}
 		x.await(qt, kb)
 		if x.dq != nil {
-			x.mul(n, x.keyDepth, d, blockKeys, 1, block(x.kp, x.kpairs, kt), block(x.acc, blockRows*x.width, qt)[ra*x.width:], ones[:])
+			x.addQueries(mask[:], d, kt, qt, ra, rb, step)
 		}
 	}
 	x.await(qt, kb)
@@ -151,6 +160,18 @@ func (x *backward) pair(scores, dk, dv []float32, kv, kb, h, qb int) {
 		}
 	}
 	x.turn[qt].Store(int32(kb) + 1)
+}
+
+// addQueries adds dS·K to the accumulators of dQ of rows ra ... rb-1; d holds dS by rows.
+func (x *backward) addQueries(mask []uint64, d []float32, kt, qt, ra, rb, step int) {
+	keys, acc := block(x.kp, x.kpairs, kt), block(x.acc, blockRows*x.width, qt)
+	for r := ra; r < rb; r += step {
+		n := min(step, rb-r)
+		if lo, hi := columns(mask[r : r+n]); lo < hi {
+			at := lo / x.pairs
+			x.mul(n, (hi-lo)/x.pairs, d[(r-ra)*blockKeys+at:], blockKeys, 1, keys[at*x.width:], acc[r*x.width:], ones[:])
+		}
+	}
 }
 
 // await returns when all key blocks before kb have added to dQ of query block and head qt.

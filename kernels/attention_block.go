@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"math"
+	"math/bits"
 )
 
 // Attention of many queries works on blocks of scores: blockRows queries by blockKeys keys. Operands are packed once into
@@ -15,6 +16,7 @@ import (
 const (
 	blockRows = 96 // a multiple of tileRows and of 2
 	blockKeys = 64 // bits of a row's mask
+	edgeRows  = 24 // rows at a time where some keys are out of sight, a multiple of tileRows and of 2
 	tileRows  = 6
 	tileCols  = 64 // columns of a tile at most, a multiple of 16
 	// paddedKeys is blockKeys rounded up to whole tiles: the rows of the accumulators of dK and dV.
@@ -30,16 +32,16 @@ type blocks struct {
 	width          int // D rounded up to 16: units from row to row of accumulators and pairs
 	row            int // units from row to row of rows
 	depth          int // units of D
-	keyDepth       int // units of blockKeys
+	pairs          int // values of a unit
 	queryBlocks    int
 	keyBlocks      int
 }
 
 func (a Attention) blocks(start []int32, n, first int) blocks {
 	b := blocks{Attention: a, half: useHalf() && !a.Exact, n: n, first: first, keys: first + n, start: start, width: (a.D + 15) &^ 15}
-	b.row, b.depth, b.keyDepth = b.width, a.D, blockKeys
+	b.row, b.depth, b.pairs = b.width, a.D, 1
 	if b.half {
-		b.row, b.depth, b.keyDepth = b.width/2, (a.D+1)/2, blockKeys/2
+		b.row, b.depth, b.pairs = b.width/2, (a.D+1)/2, 2
 	}
 	b.queryBlocks, b.keyBlocks = (n+blockRows-1)/blockRows, (b.keys+blockKeys-1)/blockKeys
 	return b
@@ -82,6 +84,25 @@ func (b *blocks) masks(mask *[blockRows]uint64, qb, kb int) (ra, rb int) {
 		}
 	}
 	return ra - ra%tileRows, (rb + tileRows - 1) / tileRows * tileRows
+}
+
+// rowsAtOnce is how many of the rows to take together: all when they see all keys, else edgeRows, to leave out more of what is hidden.
+func rowsAtOnce(mask []uint64) int {
+	for _, m := range mask {
+		if m != ^uint64(0) {
+			return edgeRows
+		}
+	}
+	return len(mask)
+}
+
+// columns is the range of keys in sight of any of the rows, widened to multiples of 16; lo >= hi when there is none.
+func columns(mask []uint64) (lo, hi int) {
+	any := uint64(0)
+	for _, m := range mask {
+		any |= m
+	}
+	return bits.TrailingZeros64(any) &^ 15, (64 - bits.LeadingZeros64(any) + 15) &^ 15
 }
 
 // keyRow and queryRow are offsets of one head's row in the layouts (Nk, K, D) and (N, H, D).
@@ -127,7 +148,7 @@ func (b *blocks) forward(p *Pool, o, lse, q, k, v, scratch []float32) {
 		kv, t := t/(group*b.queryBlocks), t%(group*b.queryBlocks)
 		qb, h := b.queryBlocks-1-t/group, kv*group+t%group
 		at := kv * b.keyBlocks
-		work := p.workspace(worker, blockRows*(b.row+blockKeys+b.width+3))
+		work := p.workspace(worker, blockRows*(b.row+blockKeys+b.width+2+sumLanes))
 		b.forwardBlock(o, lse, q, kc[at*cols:], vp[at*keyPairs:], work, qb, h)
 	})
 }
@@ -145,7 +166,7 @@ func (b *blocks) forwardBlock(o, lse, q, kc, vp, work []float32, qb, h int) {
 	i0 := qb * blockRows
 	n := min(blockRows, b.n-i0)
 	qr, s, acc := cut(&work, rows), cut(&work, blockRows*blockKeys), cut(&work, blockRows*b.width)
-	top, sum, keep := cut(&work, blockRows), cut(&work, blockRows), cut(&work, blockRows)
+	top, sum, keep := cut(&work, blockRows), cut(&work, blockRows*sumLanes), cut(&work, blockRows)
 	packRows(b.half, qr, b.row, blockRows, q[b.queryRow(i0, h):], b.H*b.D, n, b.D, b.Scale*log2e)
 	clear(acc)
 	clear(sum)
@@ -159,16 +180,25 @@ func (b *blocks) forwardBlock(o, lse, q, kc, vp, work []float32, qb, h int) {
 		if ra >= rb {
 			continue
 		}
-		s := s[ra*blockKeys:]
-		mulTile(b.half, rb-ra, blockKeys, b.depth, qr[ra*b.row:], b.row, 1, kc[kb*cols:], blockKeys, s, blockKeys, nil)
-		softmaxRows(b.half, s, mask[ra:rb], top[ra:], sum[ra:], keep[ra:])
-		b.mul(rb-ra, b.keyDepth, s, blockKeys, 1, vp[kb*keyPairs:], acc[ra*b.width:], keep[ra:])
+		for step := rowsAtOnce(mask[ra:rb]); ra < rb; ra += step {
+			step = min(step, rb-ra)
+			if lo, hi := columns(mask[ra : ra+step]); lo < hi {
+				s, keep := s[ra*blockKeys:], keep[ra:]
+				mulTile(b.half, step, hi-lo, b.depth, qr[ra*b.row:], b.row, 1, kc[kb*cols+lo:], blockKeys, s[lo:], blockKeys, nil)
+				softmaxRows(b.half, s, mask[ra:ra+step], top[ra:], sum[ra*sumLanes:], keep)
+				b.mul(step, (hi-lo)/b.pairs, s[lo/b.pairs:], blockKeys, 1, vp[kb*keyPairs+lo/b.pairs*b.width:], acc[ra*b.width:], keep)
+			}
+		}
 	}
 	for r := range n {
 		at := b.queryRow(i0+r, h)
-		Scale(o[at:at+b.D], 1/sum[r], acc[r*b.width:])
+		total := float32(0)
+		for _, x := range sum[r*sumLanes:][:sumLanes] {
+			total += x
+		}
+		Scale(o[at:at+b.D], 1/total, acc[r*b.width:])
 		if lse != nil {
-			lse[(i0+r)*b.H+h] = (top[r] + float32(math.Log2(float64(sum[r])))) * ln2
+			lse[(i0+r)*b.H+h] = (top[r] + float32(math.Log2(float64(total)))) * ln2
 		}
 	}
 }

@@ -108,9 +108,12 @@ func packColumnsPlain(half bool, dst, src []float32, ld, n, d int) {
 	}
 }
 
+// sumLanes is the partial sums a row of probabilities is added up in.
+const sumLanes = 16
+
 // softmaxRowsPlain is one step of the online softmax over len(mask) rows of blockKeys scores in base 2. Per row, with m the
 // larger of top and the visible scores: s becomes p = 2^(s-m), 0 where masked (half: in pairs, in the first half of the row);
-// keep = 2^(top-m), sum = keep·sum + Σ p, top = m.
+// keep = 2^(top-m), sum = keep·sum + Σ p, top = m. A row's sum is sumLanes numbers that have yet to be added up.
 func softmaxRowsPlain(half bool, s []float32, mask []uint64, top, sum, keep []float32) {
 	for r, bits := range mask {
 		row := s[r*blockKeys:][:blockKeys]
@@ -120,17 +123,17 @@ func softmaxRowsPlain(half bool, s []float32, mask []uint64, top, sum, keep []fl
 				m = v
 			}
 		}
-		total := float32(0)
+		keep[r] = exp2(top[r] - m)
+		sum := sum[r*sumLanes:][:sumLanes]
+		scalePlain(sum, keep[r], sum)
 		for j, v := range row {
 			if bits>>j&1 == 0 {
 				row[j] = 0
 				continue
 			}
 			row[j] = exp2(v - m)
-			total += row[j]
+			sum[j%sumLanes] += row[j]
 		}
-		keep[r] = exp2(top[r] - m)
-		sum[r] = keep[r]*sum[r] + total
 		top[r] = m
 		if half {
 			for j := range blockKeys / 2 {

@@ -121,26 +121,22 @@ func strided(a *asm, kind string, nv int) {
 // exp2Bits are the constants of exp2: C1 ... C6 of the polynomial and 1, as in attention_tile.go.
 var exp2Bits = []float32{0.6931471806, 0.2402265070, 0.0555041087, 0.0096181291, 0.0013333558, 0.0001540353, 1}
 
-// exp2Z emits Zx = 2^Zx for every register of xs; t is the first of 2·len(xs) scratch registers, c of the constants.
-// mask: K1 ... are the lanes to keep, others become 0.
-func exp2Z(a *asm, xs []int, t, c int, mask bool) {
+// exp2Z emits Zx = 2^Zx for every register of xs; t is the first of 2·len(xs) scratch registers, c of the constants. The
+// polynomial is cut to the given degree. K(mask) and the next are the lanes to keep, others become 0.
+func exp2Z(a *asm, xs []int, t, c, mask, degree int) {
 	each := func(f func(i, x, n, p int)) {
 		for i, x := range xs {
 			f(i, x, t+2*i, t+2*i+1)
 		}
 	}
 	each(func(_, x, n, p int) { a.i("VRNDSCALEPS $8, Z%d, Z%d", x, n) })
-	each(func(_, x, n, p int) { a.i("VSUBPS Z%d, Z%d, Z%d; VMOVAPS Z%d, Z%d", n, x, x, c+5, p) })
-	for k := 4; k >= 0; k-- {
+	each(func(_, x, n, p int) { a.i("VSUBPS Z%d, Z%d, Z%d; VMOVAPS Z%d, Z%d", n, x, x, c+degree-1, p) })
+	for k := degree - 2; k >= 0; k-- {
 		each(func(_, x, n, p int) { a.i("VFMADD213PS Z%d, Z%d, Z%d", c+k, x, p) })
 	}
 	each(func(_, x, n, p int) { a.i("VFMADD213PS Z%d, Z%d, Z%d", c+6, x, p) })
 	each(func(i, x, n, p int) {
-		if mask {
-			a.i("VSCALEFPS.Z Z%d, Z%d, K%d, Z%d", n, p, i+1, x)
-		} else {
-			a.i("VSCALEFPS Z%d, Z%d, Z%d", n, p, x)
-		}
+		a.i("VSCALEFPS.Z Z%d, Z%d, K%d, Z%d", n, p, mask+i, x)
 	})
 }
 
@@ -171,7 +167,8 @@ func across(a *asm, op string, z bool, r, t int) {
 	a.i("VPERMILPS $0xb1, X%d, X%d; %s X%d, X%d, X%d", r, t, op, t, r, r)
 }
 
-// softmaxStep emits softmaxRowsPlain for AVX-512. Z0..Z3 the row, Z4 its maximum.
+// softmaxStep emits softmaxRowsPlain for AVX-512, in three passes over the rows: their maxima, the powers of what these rose by
+// (16 rows at a time), the powers of the scores.
 func softmaxStep(a *asm, half bool) {
 	name := "softmaxRowsF32"
 	if half {
@@ -179,24 +176,33 @@ func softmaxStep(a *asm, half bool) {
 	}
 	a.fn("is softmaxRowsPlain over rows rows.", name, "s *float32, mask *uint64, rows int, top, sum, keep *float32", 48, 0)
 	exp2ConstsAt(a, 24)
+	a.i("MOVQ s+0(FP), DI; MOVQ mask+8(FP), R8; MOVQ rows+16(FP), CX; MOVQ top+24(FP), R9; MOVQ keep+40(FP), R11")
+	a.label("high")
+	masks(a)
+	a.i("VBROADCASTSS (R9), Z4; VMOVAPS X4, X5; VMAXPS (DI), Z4, K1, Z4; VBROADCASTSS (R9), Z6; VMAXPS 64(DI), Z6, K2, Z6")
+	a.i("VMAXPS 128(DI), Z4, K3, Z4; VMAXPS 192(DI), Z6, K4, Z6; VMAXPS Z6, Z4, Z4")
+	across(a, "VMAXPS", true, 4, 6)
+	a.i("VMOVSS X4, (R9); VSUBSS X4, X5, X5; VMOVSS X5, (R11)")
+	a.i("ADDQ $256, DI; ADDQ $8, R8; ADDQ $4, R9; ADDQ $4, R11; DECQ CX; JNZ high")
+	a.i("MOVQ rows+16(FP), CX; MOVQ keep+40(FP), R11; MOVL $0xffff, AX; KMOVW AX, K1")
+	a.label("rise")
+	tailMask(a)
+	a.i("VMOVUPS.Z (R11), K1, Z0")
+	exp2Z(a, []int{0}, 8, 24, 1, 6)
+	a.i("VMOVUPS Z0, K1, (R11); ADDQ $64, R11; SUBQ $16, CX; JGT rise")
 	a.i("MOVQ s+0(FP), DI; MOVQ mask+8(FP), R8; MOVQ rows+16(FP), CX; MOVQ top+24(FP), R9; MOVQ sum+32(FP), R10; MOVQ keep+40(FP), R11")
 	a.label("row")
 	masks(a)
-	a.i("VBROADCASTSS (R9), Z5; VMOVAPS Z5, Z4; VMOVAPS Z5, Z6")
+	a.i("VBROADCASTSS (R9), Z4; VBROADCASTSS (R11), Z5")
 	for v := range 4 {
-		a.i("VMOVUPS %d(DI), Z%d", v*64, v)
+		a.i("VMOVUPS %d(DI), Z%d; VSUBPS Z4, Z%d, Z%d", v*64, v, v, v)
 	}
-	a.i("VMAXPS Z0, Z4, K1, Z4; VMAXPS Z1, Z6, K2, Z6; VMAXPS Z2, Z4, K3, Z4; VMAXPS Z3, Z6, K4, Z6; VMAXPS Z6, Z4, Z4")
-	across(a, "VMAXPS", true, 4, 6)
-	a.i("VMOVSS X4, (R9); VBROADCASTSS X4, Z4; VSUBPS Z4, Z5, Z5")
-	for v := range 4 {
-		a.i("VSUBPS Z4, Z%d, Z%d", v, v)
+	degree := 6
+	if half { // probabilities are rounded to 8 bits
+		degree = 4
 	}
-	a.i("KXNORW K5, K5, K5")
-	exp2Z(a, []int{0, 1, 2, 3, 5}, 8, 24, true)
-	a.i("VADDPS Z1, Z0, Z6; VADDPS Z3, Z2, Z7; VADDPS Z7, Z6, Z6")
-	across(a, "VADDPS", true, 6, 7)
-	a.i("VMOVSS X5, (R11); VFMADD231SS (R10), X5, X6; VMOVSS X6, (R10)")
+	exp2Z(a, []int{0, 1, 2, 3}, 8, 24, 1, degree)
+	a.i("VADDPS Z1, Z0, Z6; VADDPS Z3, Z2, Z7; VADDPS Z7, Z6, Z6; VFMADD231PS (R10), Z5, Z6; VMOVUPS Z6, (R10)")
 	if half {
 		a.cvt2(0, 1, 0)
 		a.cvt2(2, 3, 2)
@@ -206,7 +212,7 @@ func softmaxStep(a *asm, half bool) {
 			a.i("VMOVUPS Z%d, %d(DI)", v, v*64)
 		}
 	}
-	a.i("ADDQ $256, DI; ADDQ $8, R8; ADDQ $4, R9; ADDQ $4, R10; ADDQ $4, R11; DECQ CX; JNZ row")
+	a.i("ADDQ $256, DI; ADDQ $8, R8; ADDQ $4, R9; ADDQ $64, R10; ADDQ $4, R11; DECQ CX; JNZ row")
 	a.ret()
 }
 
@@ -252,9 +258,8 @@ func softmaxStepAVX2(a *asm) {
 		a.i("VANDPS Y10, Y%d, Y%d; VADDPS Y%d, Y12, Y12; VMOVUPS Y%d, %d(DI)", v, v, v, v, v*32)
 	}
 	exp2Y(a, 8, 10, 11)
-	across(a, "VADDPS", false, 12, 10)
-	a.i("VMOVSS X8, (R11); VFMADD231SS (R10), X8, X12; VMOVSS X12, (R10)")
-	a.i("ADDQ $256, DI; ADDQ $8, R8; ADDQ $4, R9; ADDQ $4, R10; ADDQ $4, R11; DECQ CX; JNZ row")
+	a.i("VMOVSS X8, (R11); VFMADD231PS (R10), Y8, Y12; VMOVUPS Y12, (R10)")
+	a.i("ADDQ $256, DI; ADDQ $8, R8; ADDQ $4, R9; ADDQ $64, R10; ADDQ $4, R11; DECQ CX; JNZ row")
 	a.ret()
 }
 
@@ -270,15 +275,18 @@ func softmaxGradient(a *asm, half bool) {
 		a.i("VMOVDQU32 ·scorePairs(SB), Z31")
 	}
 	a.i("MOVQ s+0(FP), DI; MOVQ d+8(FP), SI; MOVQ mask+16(FP), R8; MOVQ rows+24(FP), CX; MOVQ lse+32(FP), R9; MOVQ delta+40(FP), R10")
+	degree := 6
+	if half {
+		degree = 4
+	}
 	one := func(off, to int) { // the row off bytes on: p in Z0..Z3, ds in Z4..Z7, or both moved up by to
 		masks(a)
 		a.i("VBROADCASTSS (R9), Z16; VBROADCASTSS (R10), Z17")
 		for v := range 4 {
 			a.i("VMOVUPS %d(DI), Z%d; VSUBPS Z16, Z%d, Z%d", off+v*64, to+v, to+v, to+v)
 		}
-		for v := 0; v < 4; v += 2 { // two at a time: scratch is Z18..Z21
-			exp2Pair(a, to+v, v)
-		}
+		exp2Z(a, []int{to, to + 1, to + 2}, 18, 24, 1, degree)
+		exp2Z(a, []int{to + 3}, 18, 24, 4, degree) // alone, for want of registers
 		for v := range 4 {
 			a.i("VMOVUPS %d(SI), Z%d; VSUBPS Z17, Z%d, Z%d; VMULPS.Z Z%d, Z%d, K%d, Z%d", off+v*64, to+4+v, to+4+v, to+4+v, to+v, to+4+v, v+1, to+4+v)
 		}
@@ -308,22 +316,6 @@ func softmaxGradient(a *asm, half bool) {
 	}
 	a.i("ADDQ $512, DI; ADDQ $512, SI; SUBQ $2, CX; JNZ row")
 	a.ret()
-}
-
-// exp2Pair emits 2^x of Zx and Zx+1 under the masks of vectors v and v+1, scratch Z18..Z21.
-func exp2Pair(a *asm, x, v int) {
-	const c = 24
-	for i := range 2 {
-		a.i("VRNDSCALEPS $8, Z%d, Z%d; VSUBPS Z%d, Z%d, Z%d; VMOVAPS Z%d, Z%d", x+i, 18+i, 18+i, x+i, x+i, c+5, 20+i)
-	}
-	for _, k := range []int{4, 3, 2, 1, 0, 6} {
-		for i := range 2 {
-			a.i("VFMADD213PS Z%d, Z%d, Z%d", c+k, x+i, 20+i)
-		}
-	}
-	for i := range 2 {
-		a.i("VSCALEFPS.Z Z%d, Z%d, K%d, Z%d", 18+i, 20+i, v+i+1, x+i)
-	}
 }
 
 // softmaxGradientAVX2 emits softmaxBackPlain for AVX2.
