@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/internal/infer"
+	"tune/internal/model"
+	"tune/kernels"
+	"tune/lora"
+	"tune/recipes"
+)
+
+// Flags of every command that runs a model.
+func modelFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "base", Value: recipes.Builtin, Usage: "`MODEL`: a Hugging Face folder, a GGUF file or " + recipes.Builtin},
+		&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter for the model"},
+		&cli.StringFlag{Name: "precision", Value: "auto", Usage: "of matrix products: auto, bf16 or f32"},
+	}
+}
+
+// running is a model ready to run, with what it came from.
+type running struct {
+	base   *model.Checkpoint
+	pool   *kernels.Pool
+	engine *infer.Engine
+}
+
+// load opens the model of modelFlags. Positional arguments may say precision=f32, as recipes do; others are refused.
+func load(c *cli.Context) (*running, error) {
+	precision := c.String("precision")
+	pairs, others := overrides(c.Args().Slice())
+	if len(others) > 0 {
+		return nil, usagef(c, "expected no argument, found %q", others[0])
+	}
+	for _, p := range pairs {
+		key, value, _ := strings.Cut(p, "=")
+		if key != "precision" {
+			return nil, usagef(c, "expected precision=auto|bf16|f32, found %q", p)
+		}
+		precision = value
+	}
+	if precision != "auto" && precision != "bf16" && precision != "f32" {
+		return nil, usagef(c, "precision: expected auto, bf16 or f32, found %q", precision)
+	}
+	base, err := openBase(c.String("base"), false)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{base: base, pool: kernels.NewPool(0)}
+	if err := r.start(c.String("adapter"), precision == "f32"); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *running) start(adapter string, exact bool) error {
+	m, err := model.New(r.base, model.Options{Exact: exact})
+	if err != nil {
+		return err
+	}
+	var t model.Trained
+	if adapter != "" {
+		a, err := lora.Load(adapter, m)
+		if err != nil {
+			return fmt.Errorf("adapter: %w", err)
+		}
+		t = a
+	}
+	r.engine, err = infer.New(m, t, r.pool)
+	return err
+}
+
+func (r *running) close() {
+	if r.engine != nil {
+		r.engine.Close()
+	}
+	r.pool.Close()
+	r.base.Close() // a mapped file: nothing was written to it
+}
