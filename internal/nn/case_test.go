@@ -110,23 +110,25 @@ func times(a []float64, s float64) []float64 {
 
 var key = []int32{-12345, 678}
 
-// drop is the documented mask: 16 bits for each value, eight values for each draw, rows one after the other.
+// drop is the documented mask: 16 bits for each value, four values for each number of SplitMix64, rows padded to four.
 func drop(x []float64, width int, p float64, salt uint64) []float64 {
 	if p == 0 {
 		return x
 	}
-	s := rng.FromKey(uint64(uint32(key[0])) | uint64(uint32(key[1]))<<32).Sub(salt)
-	blocks := (width + 7) / 8
+	s := rng.FromKey(uint64(uint32(key[0])) | uint64(uint32(key[1]))<<32).Sub(salt).Key()
+	limit := math.Round(p * 65536)
 	y := make([]float64, len(x))
 	for at, v := range x {
 		i, c := at/width, at%width
-		a, b, d, e := s.Four(uint64(i*blocks + c/8))
-		w := []uint32{a, b, d, e}[c%8/2]
-		if c%2 == 1 {
-			w >>= 16
+		state := s
+		for range i*((width+3)/4) + c/4 + 1 {
+			state += 0x9e3779b97f4a7c15
 		}
-		if float64(w&0xffff) >= math.Round(p*65536) {
-			y[at] = v / (1 - math.Round(p*65536)/65536)
+		z := (state ^ state>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		z ^= z >> 31
+		if float64(z>>(c%4*16)&0xffff) >= limit {
+			y[at] = v * 65536 / (65536 - limit)
 		}
 	}
 	return y

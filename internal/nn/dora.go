@@ -90,7 +90,7 @@ func (o *doraOp) Host(a *graph.Args) func() {
 	x, xd := a.In[0], a.In[0]
 	if p.drop.on() {
 		xd = tmp.take(sized(o.n * o.in))[:o.n*o.in]
-		run = append(run, p.drop.rows(a, p.drop.rng, o.n, o.in, xd, x))
+		run = append(run, p.drop.rows(a, o.n, o.in, xd, x, nil))
 	}
 	low, main, rest := o.products()
 	low.A, low.Outs[0].C, low.Outs[0].B = xd, u, p.a.of(a)
@@ -232,7 +232,7 @@ func (o *doraGrad) Host(a *graph.Args) func() {
 	run := []func(){byRow(func(gi, yi []float32) { kernels.Mul(gi, g, yi) }), multiply(a, t, mm)}
 	if dA := a.Out[1]; dA != nil {
 		if p.drop.on() {
-			run = append(run, p.drop.rows(a, p.drop.rng, f.n, f.in, xd, x))
+			run = append(run, p.drop.rows(a, f.n, f.in, xd, x, nil))
 		}
 		da.A, da.Outs[0].C, da.Outs[0].B, da.Outs[0].Add = T, dA, kernels.Floats(xd, f.n, f.in), onto(dA, a.Add[1])
 		run = append(run, multiply(a, da, mm))
@@ -253,10 +253,7 @@ func (o *doraGrad) Host(a *graph.Args) func() {
 			s := &straight.Outs[0]
 			s.C, s.B, s.Add = dX, p.w.of(a), onto(dX, a.Add[0])
 			run = append(run, byRow(func(gi, yi []float32) { kernels.Axpy(gi, -1, yi) }),
-				multiply(a, dx, mm), p.drop.rows(a, p.drop.rng, f.n, f.in, xd, xd), multiply(a, straight, mm),
-				rowsOf(a.Pool, f.n, f.in, func(lo, hi int) {
-					kernels.Add(dX[lo*f.in:hi*f.in], dX[lo*f.in:hi*f.in], xd[lo*f.in:hi*f.in])
-				}))
+				multiply(a, dx, mm), multiply(a, straight, mm), p.drop.rows(a, f.n, f.in, xd, xd, dX))
 		}
 	}
 	if dm := a.Out[3]; dm != nil {

@@ -172,7 +172,7 @@ func (o *linear) Host(a *graph.Args) func() {
 		if masked == nil {
 			masked = tmp[len(tmp)-sized(o.n*o.in):]
 		}
-		run = append(run, p.drop.rows(a, p.drop.rng, o.n, o.in, masked, x),
+		run = append(run, p.drop.rows(a, o.n, o.in, masked, x, nil),
 			multiply(a, &kernels.Product{M: o.n, K: o.in, Exact: o.exact, A: masked, Outs: []kernels.Out{product}}, mm))
 	}
 	for _, m := range []*kernels.Product{low, main} {
@@ -371,16 +371,13 @@ func (o *linearGrad) hostProj(a *graph.Args, k int, mm []float32, tmp scratch, w
 		*written = true
 		if p.drop.on() {
 			low.A, low.Outs[0].C, low.Outs[0].B = tt, masked, p.a.of(a)
-			run = append(run, multiply(a, low, mm), p.drop.rows(a, p.drop.rng, f.n, f.in, masked, masked),
-				rowsOf(a.Pool, f.n, f.in, func(lo, hi int) {
-					kernels.Add(dX[lo*f.in:hi*f.in], dX[lo*f.in:hi*f.in], masked[lo*f.in:hi*f.in])
-				}))
+			run = append(run, multiply(a, low, mm), p.drop.rows(a, f.n, f.in, masked, masked, dX))
 		}
 	}
 	if dA != nil {
 		x := a.In[o.x]
 		if p.drop.on() {
-			run = append(run, p.drop.rows(a, p.drop.rng, f.n, f.in, masked, x))
+			run = append(run, p.drop.rows(a, f.n, f.in, masked, x, nil))
 			x = masked
 		}
 		da.A = tt

@@ -163,7 +163,9 @@ type tileRun struct {
 	row    func(i int)    // what happens to row i of the logits, several rows at once
 	task   func(_, t int) // row as a task
 	gather func(_, t int)
-	mask   func(_, t int)
+	drop   func(_, t int) // xd from x
+	back   func(_, t int) // dX of a row += mask(T·A)
+	mask   mask
 	grads  *headGrads // nil: none are wanted
 }
 
@@ -189,9 +191,11 @@ func (h *head) bind(a *graph.Args, outs int, row func(t *tileRun, i int)) *tileR
 		at := int(t.rows[i]) * h.c
 		copy(t.x[i*h.c:(i+1)*h.c], a.In[0][at:at+h.c])
 	}
-	t.mask = func(_, i int) {
-		s := p.drop.stream(a.Int[p.drop.rng])
-		p.drop.row(s, int(t.rows[i]), t.xd[i*h.c:(i+1)*h.c], t.x[i*h.c:(i+1)*h.c])
+	t.drop = func(_, i int) { t.mask.row(int(t.rows[i]), t.xd[i*h.c:(i+1)*h.c], t.x[i*h.c:(i+1)*h.c]) }
+	t.back = func(_, i int) {
+		d, sum := t.xd[i*h.c:(i+1)*h.c], t.dx[i*h.c:(i+1)*h.c]
+		t.mask.row(int(t.rows[i]), d, d)
+		kernels.Add(sum, sum, d)
 	}
 	x := t.p
 	x.z.A, x.z.Outs[0].C, x.z.Outs[0].B, x.z.Outs[0].Bias = t.x, t.z, p.w.of(a), t.bias
@@ -239,9 +243,12 @@ func (t *tileRun) bindGrads(outs int) {
 	}
 }
 
-// run goes through the tiles. first and add say where the gradient outputs begin, to clear those that are written.
+// run goes through the tiles. outs says where the gradient outputs begin, to clear those that are written.
 func (t *tileRun) run(outs int) {
 	h, a := t.h, t.a
+	if h.p.drop.on() {
+		t.mask = h.p.drop.mask(a.Int[h.p.drop.rng])
+	}
 	if t.grads != nil {
 		for k := outs; k < len(a.Out); k++ {
 			if !a.Add[k] {
@@ -274,7 +281,7 @@ func (t *tileRun) logits() {
 	pool, p := t.a.Pool, t.p
 	pool.Run(t.m, t.gather)
 	if t.h.p.drop.on() {
-		pool.Run(t.m, t.mask)
+		pool.Run(t.m, t.drop)
 	}
 	if p.u != nil {
 		p.u.M = t.m
@@ -314,12 +321,7 @@ func (t *tileRun) backward() {
 	if h.p.drop.on() { // + mask(T·A); xd is free
 		p.low.M = t.m
 		pool.MatMul(p.low, t.mm)
-		s := h.p.drop.stream(t.a.Int[h.p.drop.rng])
-		for i := range t.m {
-			d := t.xd[i*h.c : (i+1)*h.c]
-			h.p.drop.row(s, int(t.rows[i]), d, d)
-			kernels.Add(t.dx[i*h.c:(i+1)*h.c], t.dx[i*h.c:(i+1)*h.c], d)
-		}
+		pool.Run(t.m, t.back)
 	}
 	for i, at := range t.rows[:t.m] {
 		copy(g.dX[int(at)*h.c:(int(at)+1)*h.c], t.dx[i*h.c:(i+1)*h.c])

@@ -13,7 +13,6 @@ import (
 	"fmt"
 
 	"tune/internal/graph"
-	"tune/internal/rng"
 	"tune/kernels"
 )
 
@@ -163,64 +162,6 @@ func columnSum(p *kernels.Pool, dst, x []float32, add bool) func() {
 			kernels.Add(dst[lo:hi], dst[lo:hi], x[i+lo:i+hi])
 		}
 	})
-}
-
-// dropout drops values of a matrix with probability p and scales the rest by 1/(1-p). Which ones depends on the step's key, the
-// salt and the place alone, so a backward draws the same mask again. p is rounded to a multiple of 2⁻¹⁶.
-type dropout struct {
-	p    float32
-	salt uint64
-	rng  int // input
-}
-
-func (in *ins) dropout(l *LoRA) dropout {
-	if l.Dropout == 0 {
-		return dropout{rng: -1}
-	}
-	if l.Rng == nil || l.Rng.Shape().Size() != 2 || !(l.Dropout > 0 && l.Dropout < 1) {
-		panic("nn: dropout needs 0 < p < 1 and a key of two integers")
-	}
-	return dropout{l.Dropout, l.Salt, in.add(l.Rng)}
-}
-
-func (d dropout) on() bool { return d.p > 0 }
-
-// stream is the mask's random stream under a key (2).
-func (d dropout) stream(key []int32) rng.Stream {
-	return rng.FromKey(uint64(uint32(key[1]))<<32 | uint64(uint32(key[0]))).Sub(d.salt)
-}
-
-// row writes x, the values of row i of the masked matrix, to dst; dst may be x.
-func (d dropout) row(s rng.Stream, i int, dst, x []float32) {
-	limit := uint32(d.p*65536 + 0.5)
-	scale := 65536 / float32(65536-limit)
-	blocks := uint64(len(x)+7) / 8
-	for b := range blocks {
-		var w [4]uint32
-		w[0], w[1], w[2], w[3] = s.Four(uint64(i)*blocks + b)
-		at := int(b) * 8
-		for k := range min(8, len(x)-at) {
-			if w[k/2]>>(k%2*16)&0xffff < limit {
-				dst[at+k] = 0
-			} else {
-				dst[at+k] = x[at+k] * scale
-			}
-		}
-	}
-}
-
-// rows masks x (n, width) into dst.
-func (d dropout) rows(a *graph.Args, rngAt, n, width int, dst, x []float32) func() {
-	var s rng.Stream
-	run := rowsOf(a.Pool, n, width, func(lo, hi int) {
-		for i := lo; i < hi; i++ {
-			d.row(s, i, dst[i*width:(i+1)*width], x[i*width:(i+1)*width])
-		}
-	})
-	return func() {
-		s = d.stream(a.Int[rngAt])
-		run()
-	}
 }
 
 // scratch hands out an op's working memory.
