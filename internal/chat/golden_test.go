@@ -130,26 +130,24 @@ func checkCases(t *testing.T, dir string, cases []chatCase) {
 	t.Logf("%d templates, %d texts, %d errors", len(templates), rendered, failed)
 }
 
-// TestSharedSpans compares the two independent ways to find the spans wherever both work.
+// TestSharedSpans compares the two independent ways to find the spans wherever both work. They may differ in the end only: some
+// templates close the whole conversation with a token that is not part of the last turn.
 func TestSharedSpans(t *testing.T) {
 	dir := testkit.Shared(t, "goldens/chat")
-	both, none := map[string]int{}, map[string]int{}
+	turnsOnly, both := 0, 0
 	for _, c := range readCases(t, dir) {
-		if c.Error != nil {
-			continue
-		}
 		conv, o := c.input(t)
 		o.Spans, o.AddGenerationPrompt, o.ContinueFinal = true, false, false
+		tmpl := readTemplate(t, filepath.Join(dir, filepath.FromSlash(c.Template)))
+		r, err := newRendering(tmpl, conv, o)
+		if err != nil {
+			continue
+		}
 		var want []int
 		for i, m := range conv.Messages {
 			if m.Role == assistant {
 				want = append(want, i)
 			}
-		}
-		tmpl := readTemplate(t, filepath.Join(dir, filepath.FromSlash(c.Template)))
-		r, err := newRendering(tmpl, conv, o)
-		if err != nil {
-			t.Fatal(err)
 		}
 		full, err := r.run(len(conv.Messages), false)
 		if err != nil || len(want) == 0 {
@@ -157,26 +155,30 @@ func TestSharedSpans(t *testing.T) {
 		}
 		turns := r.turnSpans(full, want)
 		if turns == nil {
-			none[c.Template]++
-			t.Logf("%s %s: no turns in %q", c.Template, c.Name, full.s)
+			t.Errorf("%s %s: no turns in %q", c.Template, c.Name, full.s)
 			continue
 		}
 		for _, s := range turns {
-			t.Logf("%s %s: %q", filepath.Base(c.Template), c.Name, full.s[s.Start:s.End])
-			for _, sub := range []string{conv.Messages[s.Message].Content} {
-				if tail := sub[strings.LastIndex(sub, ">")+1:]; !strings.Contains(full.s[s.Start:s.End], strings.TrimSpace(tail)) {
-					t.Logf("%s %s: the content %q is not in its span %q", c.Template, c.Name, sub, full.s[s.Start:s.End])
-				}
+			content := conv.Messages[s.Message].Content
+			tail := strings.TrimSpace(content[strings.LastIndex(content, ">")+1:]) // without thoughts, which templates may drop
+			if got := full.s[s.Start:s.End]; !strings.Contains(got, tail) || strings.Contains(got, "assistant") && !strings.Contains(c.Template, "gpt-oss") {
+				t.Errorf("%s %s: message %d is %q", c.Template, c.Name, s.Message, got)
 			}
 		}
-		if prefix, err := r.prefixSpans(full.s, want); err == nil {
-			for i := range turns {
-				if turns[i] != prefix[i] {
-					t.Errorf("%s %s: turns give %q, prefixes %q", c.Template, c.Name, full.s[turns[i].Start:turns[i].End], full.s[prefix[i].Start:prefix[i].End])
-				}
+		prefix, err := r.prefixSpans(full.s, want)
+		if err != nil {
+			turnsOnly++
+			continue
+		}
+		both++
+		for i := range turns {
+			if turns[i].Start != prefix[i].Start || turns[i].End > prefix[i].End {
+				t.Errorf("%s %s: turns give %q, prefixes %q", c.Template, c.Name, full.s[turns[i].Start:turns[i].End], full.s[prefix[i].Start:prefix[i].End])
 			}
-			both[c.Template]++
 		}
 	}
-	t.Log(both, none)
+	t.Logf("%d conversations by turns alone, %d by turns and by prefixes", turnsOnly, both)
+	if both < 80 || turnsOnly < 10 {
+		t.Error("too few conversations compared")
+	}
 }

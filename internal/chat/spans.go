@@ -105,10 +105,7 @@ func (r *rendering) turnSpans(full str, want []int) []Span {
 		if outside && last == turn.start {
 			return nil
 		}
-		start := turn.start
-		for k := 0; k < len(prompt) && start < first && full.s[start] == prompt[k]; k++ {
-			start++
-		}
+		start := r.answerStart(full.s, prompt, turn, first, i)
 		end := turn.start + len(strings.TrimRightFunc(full.s[turn.start:turn.end], isSpace))
 		if end = max(end, last); end > start {
 			spans = append(spans, Span{start, end, i})
@@ -124,6 +121,27 @@ func (r *rendering) turnSpans(full str, want []int) []Span {
 		}
 	}
 	return spans
+}
+
+// answerStart returns where in a turn the model begins to write: behind what the generation prompt says already. first is where
+// the first value of message i stands.
+func (r *rendering) answerStart(full, prompt string, turn mark, first, i int) int {
+	if strings.HasPrefix(full[turn.start:first], prompt) {
+		return turn.start + len(prompt)
+	}
+	if i > 0 { // another prompt than before the first answer, for example after a tool's result
+		if before, err := r.run(i, true); err == nil && len(before.s) >= turn.start && len(before.s) <= first && strings.HasPrefix(full, before.s) {
+			return len(before.s)
+		}
+	}
+	n := 0
+	for n < len(prompt) && turn.start+n < first && full[turn.start+n] == prompt[n] {
+		n++
+	}
+	if turn.start+n < first { // they part inside of something: keep the whole lines and <tags> in common
+		n = strings.LastIndexAny(prompt[:n], "\n>]") + 1
+	}
+	return turn.start + n
 }
 
 // generationPrompt returns what the template puts in front of an answer, judged by the messages before the first assistant
@@ -155,23 +173,22 @@ func (r *rendering) generationPrompt(full str, first int) string {
 func (r *rendering) prefixSpans(full string, want []int) ([]Span, error) {
 	var spans []Span
 	for _, i := range want {
-		start := 0
-		if i > 0 {
-			before, err := r.run(i, true)
-			if err != nil || !strings.HasPrefix(full, before.s) {
-				return nil, spanError(i)
-			}
-			start = len(before.s)
+		if i == 0 { // nothing can be rendered without it
+			return nil, spanError(i)
+		}
+		before, err := r.run(i, true)
+		if err != nil || !strings.HasPrefix(full, before.s) {
+			return nil, spanError(i)
 		}
 		with, err := r.run(i+1, false)
 		if err != nil {
 			return nil, spanError(i)
 		}
 		text := strings.TrimRightFunc(with.s, isSpace)
-		if len(text) <= start || !strings.HasPrefix(full, text) {
+		if len(text) <= len(before.s) || !strings.HasPrefix(full, text) {
 			return nil, spanError(i)
 		}
-		spans = append(spans, Span{start, len(text), i})
+		spans = append(spans, Span{len(before.s), len(text), i})
 	}
 	return spans, nil
 }
