@@ -83,18 +83,6 @@ func roundBF16(x float32) uint16 {
 
 func widenBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
 
-// widenF16 is the float32 of an IEEE half.
-func widenF16(h uint16) float32 {
-	sign, exp, man := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&1023)
-	switch exp {
-	case 0:
-		return math.Float32frombits(sign | math.Float32bits(float32(man)/(1<<24)))
-	case 31:
-		return math.Float32frombits(sign | 0x7f800000 | man<<13)
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
-}
-
 func decodeF32(dst []float32, src []byte) {
 	for i := range dst {
 		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
@@ -121,6 +109,6 @@ func copyBF16(dst []uint16, src []byte) {
 
 func decodeF16(dst []float32, src []byte) {
 	for i := range dst {
-		dst[i] = widenF16(binary.LittleEndian.Uint16(src[2*i:]))
+		dst[i] = f16Value(binary.LittleEndian.Uint16(src[2*i:]))
 	}
 }

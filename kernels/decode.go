@@ -102,11 +102,11 @@ func decodePlain(row *storedRow, dst []uint16, src []byte) {
 func DecodeF16(dst []uint16, src []byte) {
 	i := fastF16(dst, src)
 	for ; i < len(dst); i++ {
-		dst[i] = roundBF16(widenF16(binary.LittleEndian.Uint16(src[2*i:])))
+		dst[i] = roundBF16(f16Value(binary.LittleEndian.Uint16(src[2*i:])))
 	}
 }
 
-func half(b []byte) float32 { return widenF16(binary.LittleEndian.Uint16(b)) }
+func half(b []byte) float32 { return f16Value(binary.LittleEndian.Uint16(b)) }
 
 // nibble is code i of 32 in 16 bytes: low nibbles, then high nibbles.
 func nibble(b []byte, i int) int { return int(b[i%16] >> (4 * (i / 16)) & 15) }

@@ -11,9 +11,7 @@ import (
 func randomBlocks(t storedType, n int, key uint64) []byte {
 	s, row := rng.FromKey(key), &storedRows[t]
 	b := make([]byte, n*row.bytes)
-	for i := range b {
-		b[i] = byte(s.Uint64(uint64(i)))
-	}
+	randomBytes(b, s)
 	offsets := map[storedType][]int{typeQ4_1: {0, 2}, typeQ5_1: {0, 2}, typeQ2_K: {80, 82}, typeQ3_K: {108}, typeQ4_K: {0, 2}, typeQ5_K: {0, 2},
 		typeQ6_K: {208}}[t]
 	if offsets == nil {
@@ -72,7 +70,7 @@ func TestDecodeF16(t *testing.T) {
 		}
 		DecodeF16(got, src)
 		for i, v := range got {
-			if want := roundBF16(widenF16(uint16(i))); v != want {
+			if want := roundBF16(f16Value(uint16(i))); v != want {
 				t.Fatalf("half %#04x: got %#04x, want %#04x", uint16(i), v, want)
 			}
 		}

@@ -10,13 +10,15 @@ var plainEngine = engine{per: 1, nr: 16, unit: 16, tile: tilePlain, packA: packA
 // tilePlain runs the tile as blocks of 2 x 4 sums that stay in registers.
 func tilePlain(width int, t *tileArgs) {
 	for p := range t.panels {
-		a, a2 := unsafe.Add(t.a, p*t.aStep), unsafe.Add(t.a2, p*t.a2Step)
-		b2 := unsafe.Add(t.b, 4*t.kd*width)
 		for r := 0; r < panelRows; r += 2 {
 			for c := 0; c < width; c += 4 {
 				var s, low [8]float32
-				dots(&s, unsafe.Add(a, 4*r), unsafe.Add(t.b, 4*c), t.kd, width)
-				dots(&low, unsafe.Add(a2, 4*r), unsafe.Add(b2, 4*c), t.kd2, width)
+				if t.kd > 0 {
+					dots(&s, unsafe.Add(t.a, p*t.aStep+4*r), unsafe.Add(t.b, 4*c), t.kd, width)
+				}
+				if t.kd2 > 0 {
+					dots(&low, unsafe.Add(t.a2, p*t.a2Step+4*r), unsafe.Add(t.b, 4*(t.kd*width+c)), t.kd2, width)
+				}
 				for i := range s {
 					row, col := p*panelRows+r+i/4, c+i%4
 					v := s[i]*t.scale + low[i]
@@ -35,21 +37,25 @@ func tilePlain(width int, t *tileArgs) {
 
 func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }
 
-// dots is s[i*4+j] = sum over d < depth of a[d*panelRows+i]·b[d*width+j], i < 2, j < 4.
+// dots is s[i*4+j] = sum over d < depth of a[d*panelRows+i]·b[d*width+j], i < 2, j < 4; depth is positive.
 func dots(s *[8]float32, a, b unsafe.Pointer, depth, width int) {
 	var s0, s1, s2, s3, s4, s5, s6, s7 float32
-	for range depth {
-		x, y := *(*float32)(a), *(*float32)(unsafe.Add(a, 4))
-		v := (*[4]float32)(b)
-		s0 += x * v[0]
-		s1 += x * v[1]
-		s2 += x * v[2]
-		s3 += x * v[3]
-		s4 += y * v[0]
-		s5 += y * v[1]
-		s6 += y * v[2]
-		s7 += y * v[3]
-		a, b = unsafe.Add(a, 4*panelRows), unsafe.Add(b, 4*width)
+	x := unsafe.Slice((*float32)(a), (depth-1)*panelRows+2)
+	y := unsafe.Slice((*float32)(b), (depth-1)*width+4)
+	for {
+		x0, x1, v := x[0], x[1], (*[4]float32)(y)
+		s0 += x0 * v[0]
+		s1 += x0 * v[1]
+		s2 += x0 * v[2]
+		s3 += x0 * v[3]
+		s4 += x1 * v[0]
+		s5 += x1 * v[1]
+		s6 += x1 * v[2]
+		s7 += x1 * v[3]
+		if len(y) <= width {
+			break
+		}
+		x, y = x[panelRows:], y[width:]
 	}
 	*s = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
 }

@@ -40,12 +40,17 @@ func NewPool(workers int) *Pool {
 	if workers <= 0 {
 		workers = procs
 	}
+	if workers > procs { // a spinning worker would be in the way of one that works
+		return newPool(workers, 0)
+	}
+	return newPool(workers, spins)
+}
+
+func newPool(workers, spin int) *Pool {
 	p := newSerial(workers)
+	p.spin = spin
 	p.done = make(chan struct{}, 1)
 	p.parked, p.wake = make([]atomic.Bool, workers), make([]chan struct{}, workers)
-	if workers <= procs { // with more workers than processors a spinning one is in the way
-		p.spin = spins
-	}
 	for w := 1; w < workers; w++ {
 		p.wake[w] = make(chan struct{}, 1)
 		go p.worker(w)

@@ -35,9 +35,8 @@ func TestPoolRunsEachTaskOnce(t *testing.T) {
 
 // TestPoolParks lets the workers run out of spins between jobs.
 func TestPoolParks(t *testing.T) {
-	p := NewPool(3)
+	p := newPool(3, 0)
 	defer p.Close()
-	p.spin = 0
 	var n atomic.Int32
 	for range 200 {
 		p.Run(3, func(_, _ int) { n.Add(1) })
