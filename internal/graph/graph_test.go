@@ -300,6 +300,23 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// Cheap recomputation repeats norms and activations, whose inputs are kept for their own backward, but not rotations, whose
+// inputs would have to be kept for that alone; the whole recomputation of a layer repeats what the backward reads.
+func TestCheap(t *testing.T) {
+	for stage, want := range map[int]string{layers: "rmsnorm rmsnorm swiglu", layers + 1: "rmsnorm linear rope rope attention linear rmsnorm linear swiglu linear"} {
+		var got []string
+		for _, i := range build(40, true).grads(t).compile(t, graph.Options{Recompute: stage}).Instrs {
+			if i.Again && i.Layer == 0 {
+				name, _, _ := strings.Cut(i.Op.Info().Name, " ")
+				got = append(got, name)
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("stage %d repeats %q, want %q", stage, s, want)
+		}
+	}
+}
+
 // A budget is kept with as little recomputation as possible, and what cannot be is an error that says how much is missing.
 func TestBudget(t *testing.T) {
 	const n = 200

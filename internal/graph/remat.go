@@ -8,15 +8,12 @@ func (p *plan) recompute(stage, layers int) {
 	if stage <= 0 {
 		return
 	}
-	cheap, full := min(stage, layers), max(0, stage-layers)
-	again := func(ins *inst) bool {
-		return ins.layer >= 0 && (ins.layer < full || ins.layer < cheap && ins.info.Cheap)
-	}
+	again := p.chosen(min(stage, layers), max(0, stage-layers))
 	maker := p.madeAgain(again)
 	forward := make([][]int, layers) // instructions to copy
 	for i := range p.insts {
-		if ins := &p.insts[i]; again(ins) {
-			forward[ins.layer] = append(forward[ins.layer], i)
+		if again[i] {
+			forward[p.insts[i].layer] = append(forward[p.insts[i].layer], i)
 		}
 	}
 	copies := make([]map[int]int, layers) // value -> its copy
@@ -48,8 +45,53 @@ func (p *plan) recompute(stage, layers int) {
 	p.insts = out
 }
 
+// chosen says of each instruction whether it is recomputed: every one of the first full layers; of the first cheap layers
+// the cheap ones whose inputs are there anyway, because a backward or another layer reads them or they are recomputed too.
+// (A rotation whose input would be kept for it alone saves nothing.)
+func (p *plan) chosen(cheap, full int) []bool {
+	there := make([]bool, len(p.values))
+	for v := range there {
+		there[v] = true
+	}
+	for i := range p.insts {
+		for _, v := range p.insts[i].out {
+			if v >= 0 && p.insts[i].layer >= 0 {
+				there[v] = false
+			}
+		}
+	}
+	maker := make([]int, len(p.values))
+	for i := range p.insts {
+		ins := &p.insts[i]
+		for _, v := range ins.in {
+			there[v] = there[v] || p.insts[maker[v]].layer != ins.layer
+		}
+		for _, v := range ins.out {
+			if v >= 0 {
+				maker[v] = i
+			}
+		}
+	}
+	again := make([]bool, len(p.insts))
+	for i := range p.insts {
+		ins := &p.insts[i]
+		if again[i] = ins.layer >= 0 && (ins.layer < full || ins.layer < cheap && ins.info.Cheap); !again[i] || ins.layer < full {
+			continue
+		}
+		for _, v := range ins.in {
+			again[i] = again[i] && there[v]
+		}
+		for _, v := range ins.out {
+			if v >= 0 && again[i] {
+				there[v] = true
+			}
+		}
+	}
+	return again
+}
+
 // madeAgain gives for each value the instruction that makes it if the backward is to read a copy, else -1.
-func (p *plan) madeAgain(again func(*inst) bool) []int {
+func (p *plan) madeAgain(again []bool) []int {
 	maker := make([]int, len(p.values))
 	for v := range maker {
 		maker[v] = -1
@@ -63,7 +105,7 @@ func (p *plan) madeAgain(again func(*inst) bool) []int {
 				}
 			}
 		}
-		if again(ins) {
+		if again[i] {
 			for _, v := range ins.out {
 				if v >= 0 {
 					maker[v] = i
