@@ -39,6 +39,8 @@ func commands(e *env) []*cli.Command {
 		generateCommand(e),
 		scoreCommand(e),
 		mergeCommand(e),
+		convertCommand(e),
+		inspectCommand(e),
 		recipeCommand(e),
 		doctorCommand(e),
 		versionCommand(e),

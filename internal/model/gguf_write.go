@@ -147,6 +147,7 @@ func (c *Checkpoint) title() string {
 		path = c.Path
 	}
 	name := strings.TrimSuffix(filepath.Base(path), ".gguf")
+	name = name[strings.LastIndexByte(name, ':')+1:] // "builtin:lex-5m"
 	words := strings.Fields(strings.ReplaceAll(name, "-", " "))
 	for i, w := range words {
 		if w == strings.ToLower(w) && !startsAsNumber(w) {
