@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 
@@ -71,6 +72,12 @@ func (e *env) finetune(c *cli.Context, full bool) error {
 	show := newProgress(e.stderr)
 	show.line(fmt.Sprintf("%s: %s on %s, results in %s", j.name, c.Command.Name, r.Base, r.Output))
 	j.Progress = show.status
+	plan, err := j.Plan()
+	if err != nil {
+		return err
+	}
+	show.line(fmt.Sprintf("memory planned: %s; micro-batches of %d tokens", train.BytesText(plan.Total), plan.MicroTokens))
+	debug.SetMemoryLimit(plan.Total - plan.Weights + garbage) // mapped weights are not Go's
 	res, err := j.Run(e.ctx)
 	show.end()
 	if err != nil {
@@ -95,6 +102,9 @@ func (e *env) finetune(c *cli.Context, full bool) error {
 	}
 	return printResult(e.stdout, res, outputs)
 }
+
+// garbage is what may lie about above the plan before it is collected.
+const garbage = 32 << 20
 
 // printResult prints the table of a run and its files.
 func printResult(w io.Writer, res *train.Result, outputs []train.Fact) error {

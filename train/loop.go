@@ -199,7 +199,7 @@ func (r *run) all(ctx context.Context) error {
 			return err
 		}
 		r.state.Before, r.state.Baseline = &m.Quality, m.baseline()
-		r.tell(Status{Step: r.state.Step, Steps: r.state.Steps, Eval: r.state.Before, Left: -1, Loss: math.NaN(), Note: "before training"})
+		r.tell(Status{Step: r.state.Step, Steps: r.state.Steps, Eval: r.state.Before, Left: -1, Loss: math.NaN()})
 	}
 	if m := r.state.Pending; m != nil { // the run was interrupted between a step and its evaluation
 		if err := r.after(ctx, m); err != nil {
