@@ -41,6 +41,7 @@ func commands(e *env) []*cli.Command {
 		mergeCommand(e),
 		convertCommand(e),
 		inspectCommand(e),
+		tokenizerCommand(e),
 		recipeCommand(e),
 		doctorCommand(e),
 		versionCommand(e),
