@@ -58,9 +58,10 @@ func BenchmarkAttentionCached(b *testing.B) {
 			a := Attention{H: 9, K: 3, D: 64, Scale: 0.125}
 			q, k, v := values(a.H*a.D, 1), values(keys*a.K*a.D, 2), values(keys*a.K*a.D, 3)
 			o, start := make([]float32, len(q)), make([]int32, 1)
+			scratch := make([]float32, a.Scratch(1, keys))
 			b.SetBytes(int64(8 * len(k)))
 			for b.Loop() {
-				a.Forward(pool, o, nil, q, k, v, start, keys-1, nil)
+				a.Forward(pool, o, nil, q, k, v, start, keys-1, scratch)
 			}
 		})
 	}

@@ -137,10 +137,10 @@ func testAttention(t *testing.T, pool *Pool, a Attention, start []int32, tol flo
 // TestAttentionCached continues after cached keys: the last rows of a long forward, computed alone.
 func TestAttentionCached(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
-		for _, rows := range []int{1, 2, 7, 40, 100} {
+		for _, rows := range []int{1, 2, 7, 40, 100} { // few rows go one by one, over two pieces of keys
 			for _, window := range []int{0, 50} {
-				a := Attention{H: 6, K: 2, D: 32, Scale: 0.2, Window: window, Exact: true}
-				const keys = 300
+				a := Attention{H: 10, K: 2, D: 32 + rows%2, Scale: 0.2, Window: window, Exact: true}
+				const keys = 600
 				first := keys - rows
 				q, k, v := values(rows*a.H*a.D, 1), values(keys*a.K*a.D, 2), values(keys*a.K*a.D, 3)
 				start := make([]int32, rows)

@@ -210,7 +210,7 @@ func exp2(x float32) float32 {
 }
 
 // ones are factors of rows that keep what is there.
-var ones = func() (x [max(blockRows, paddedKeys)]float32) {
+var ones = func() (x [max(blockRows, paddedKeys, scoreKeys)]float32) {
 	for i := range x {
 		x[i] = 1
 	}

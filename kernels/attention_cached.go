@@ -1,0 +1,113 @@
+package kernels
+
+import (
+	"math"
+	"unsafe"
+)
+
+// Attention of a few queries over many cached keys (generation): packing the keys would cost more than the products. Keys are read
+// once for up to vecHeads query heads of their key head, blocks of them at a time; long caches are cut into pieces, each a task
+// that leaves its unnormalized output, maximum and sum, and the pieces are then put together in order.
+
+// rowsAlone is the number of queries up to which Forward goes this way.
+const rowsAlone = 8
+
+const (
+	pieceKeys = 512 // keys of a task
+	scoreKeys = 128 // keys whose scores are kept at a time
+	vecHeads  = 4   // query heads that share one reading of the keys, at most tileRows
+)
+
+// pieces is how many tasks the keys of a row are cut into.
+func pieces(keys int) int { return (keys + pieceKeys - 1) / pieceKeys }
+
+func (a Attention) cachedScratch(n, keys int) int { return n * a.H * pieces(keys) * (a.D + 2) }
+
+// forwardCached is Forward for few queries. scratch holds (N, pieces, H, D+2): output, maximum, sum.
+func (a Attention) forwardCached(p *Pool, o, lse, q, k, v []float32, start []int32, first int, scratch []float32) {
+	n, cuts := len(start), pieces(first+len(start))
+	width, group := a.D+2, a.H/a.K
+	p.Run(n*cuts*a.K, func(worker, t int) {
+		i, piece, kv := t/a.K/cuts, t/a.K%cuts, t%a.K
+		lo, hi := max(a.low(start[i], first+i), piece*pieceKeys), min(first+i+1, (piece+1)*pieceKeys)
+		work := p.workspace(worker, tileRows*(scoreKeys+(a.D+15)&^15))
+		for h := kv * group; h < (kv+1)*group; h += vecHeads {
+			heads := min(vecHeads, (kv+1)*group-h)
+			out := scratch[((i*cuts+piece)*a.H+h)*width:][:heads*width]
+			a.piece(out, q[(i*a.H+h)*a.D:], k, v, kv, heads, lo, hi, work)
+		}
+	})
+	for i := range n * a.H {
+		l := a.join(o[i*a.D:][:a.D], scratch[(i/a.H*cuts*a.H+i%a.H)*width:], cuts)
+		if lse != nil {
+			lse[i] = l
+		}
+	}
+}
+
+// piece computes the outputs of some query heads over the keys lo ... hi-1 of one key head.
+func (a Attention) piece(out, q, k, v []float32, kv, heads, lo, hi int, work []float32) {
+	s := cut(&work, tileRows*scoreKeys)
+	d := (a.D + 15) &^ 15
+	acc := cut(&work, tileRows*d)
+	clear(acc)
+	var top, sum, keep [tileRows]float32
+	for h := range top {
+		top[h] = float32(math.Inf(-1))
+	}
+	for ; lo < hi; lo += scoreKeys {
+		n, at := min(scoreKeys, hi-lo), (lo*a.K+kv)*a.D
+		vecProduct(heads, false, &s[0], scoreKeys, &q[0], a.D, unsafe.Pointer(&k[at]), 4*a.K*a.D, a.D, n)
+		for h := range heads {
+			s := s[h*scoreKeys:][:n]
+			Scale(s, a.Scale, s)
+			m := max(top[h], maxNum(s))
+			scaleExp(s, m, 1)
+			keep[h] = exp(top[h] - m)
+			sum[h] = keep[h]*sum[h] + Dot(s, ones[:])
+			top[h] = m
+		}
+		a.addValues(acc, d, s, keep[:], v[at:], heads, n)
+	}
+	for h := range heads {
+		out := out[h*(a.D+2):]
+		copy(out[:a.D], acc[h*d:])
+		out[a.D], out[a.D+1] = top[h], sum[h]
+	}
+}
+
+// addValues is acc = keep·acc + s·v per head; v has a.K·a.D values from row to row.
+func (a Attention) addValues(acc []float32, d int, s, keep, v []float32, heads, n int) {
+	if d != a.D { // a tile would read past a row
+		for h := range heads {
+			o := acc[h*d:][:a.D]
+			Scale(o, keep[h], o)
+			for j, p := range s[h*scoreKeys:][:n] {
+				Axpy(o, p, v[j*a.K*a.D:])
+			}
+		}
+		return
+	}
+	for at := 0; at < d; at += tileCols {
+		mulTile(false, tileRows, min(tileCols, d-at), n, s, scoreKeys, 1, v[at:], a.K*a.D, acc[at:], d, keep)
+	}
+}
+
+// join puts the pieces of one output row together and returns its log-sum-exp; they lie H·(D+2) apart.
+func (a Attention) join(o, parts []float32, cuts int) float32 {
+	step := a.H * (a.D + 2)
+	top := float32(math.Inf(-1))
+	for c := range cuts {
+		top = max(top, parts[c*step+a.D])
+	}
+	sum := float32(0)
+	clear(o)
+	for c := range cuts {
+		part := parts[c*step:]
+		f := exp(part[a.D] - top)
+		sum += f * part[a.D+1]
+		Axpy(o, f, part)
+	}
+	Scale(o, 1/sum, o)
+	return top + float32(math.Log(float64(sum)))
+}
