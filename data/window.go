@@ -180,18 +180,11 @@ func (l *loader) encode(chunk []drawn, st *Stats) ([]encoded, error) {
 	rows := make([]encoded, len(chunk))
 	stats := make([]Stats, len(chunk))
 	errs := make([]error, len(chunk))
-	var wg sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(chunk))
-	for k := range workers {
-		wg.Go(func() {
-			for i := k; i < len(chunk); i += workers {
-				d := chunk[i]
-				rows[i] = encoded{source: d.source, pass: d.pass, block: d.block, at: d.at}
-				rows[i].docs, errs[i] = l.s.documents(d, &stats[i])
-			}
-		})
-	}
-	wg.Wait()
+	parallel(len(chunk), func(i int) {
+		d := chunk[i]
+		rows[i] = encoded{source: d.source, pass: d.pass, block: d.block, at: d.at}
+		rows[i].docs, errs[i] = l.s.documents(d, &stats[i])
+	})
 	for i := range chunk {
 		if errs[i] != nil {
 			return nil, errs[i]
@@ -202,21 +195,44 @@ func (l *loader) encode(chunk []drawn, st *Stats) ([]encoded, error) {
 	return rows, nil
 }
 
-// documents makes the documents of a row.
-func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
+// parallel calls f for 0 to n-1 on all processors.
+func parallel(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), n)
+	for k := range workers {
+		wg.Go(func() {
+			for i := k; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// example tokenizes a row. isText is true for running text.
+func (s *Stream) example(d drawn) (_ Example, isText bool, _ error) {
 	key := d.key(d.i)
 	it, err := d.entry.item(formatRow{d.row, d.names})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return Example{}, false, fmt.Errorf("%s: %w", key, err)
 	}
 	ex, err := s.encoder.encode(it)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return Example{}, false, fmt.Errorf("%s: %w", key, err)
 	}
 	ex.Key = key
-	docs, err := fit(ex, s.config.Seq, s.config.Overlength, it.text != nil && it.prompt == 0, st)
+	return ex, it.text != nil && it.prompt == 0, nil
+}
+
+// documents makes the documents of a row.
+func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
+	ex, isText, err := s.example(d)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
+		return nil, err
+	}
+	docs, err := fit(ex, s.config.Seq, s.config.Overlength, isText, st)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ex.Key, err)
 	}
 	return docs, nil
 }

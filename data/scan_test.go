@@ -1,0 +1,34 @@
+package data
+
+import (
+	"context"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestSummarize(t *testing.T) {
+	c := Default()
+	c.Train, c.Seq = Sources{{Path: write(t, "a.jsonl", `{"input_ids": [1,2,3]}
+{"input_ids": [1,2,3]}
+{"input_ids": [1,2,3], "labels": [-100, -100, 3]}
+{"input_ids": []}
+{"input_ids": [1,2,3,4,5]}
+{"input_ids": [999]}
+{"input_ids": [1,2,3,4]}
+`)}}, 4
+	s := open(t, c, "train")
+	m, err := s.Summarize(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Problems) != 1 || !strings.Contains(m.Problems[0], "a.jsonl:6: position 0") {
+		t.Errorf("problems %q", m.Problems)
+	}
+	m.Problems = nil
+	want := &Summary{Rows: 7, Tokens: 18, Supervised: 12, Empty: 1, Bad: 1, Duplicates: 1, Overlength: 1, Mean: 3.6, Median: 3, P90: 5, P99: 5, Longest: 5,
+		Lengths: []Bucket{{3, 4, 4}, {5, 8, 1}}}
+	if !reflect.DeepEqual(m, want) {
+		t.Errorf("got  %+v\nwant %+v", m, want)
+	}
+}
