@@ -31,8 +31,11 @@ type Plan struct {
 
 // Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
 // smaller micro-batch; when one sequence does not fit, the error says how much is missing.
-func (j *Job) Plan() (*Plan, error) {
-	p := &Plan{Weights: j.Model.WeightBytes(), Program: Memory(), TokensPerStep: j.Config.Batch * j.Seq}
+func (j *Job) Plan() (*Plan, error) { return j.plan(Memory()) }
+
+// plan is Plan for a process that takes so many bytes already.
+func (j *Job) plan(program int64) (*Plan, error) {
+	p := &Plan{Weights: j.Model.WeightBytes(), Program: program, TokensPerStep: j.Config.Batch * j.Seq}
 	for _, x := range j.Trainable.Params() {
 		p.Optimizer += 4 * int64(len(x.Data)*len(optimizers[j.Config.Optimizer].states))
 		p.Params += 4 * int64(len(x.Data))
