@@ -3,39 +3,66 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// The share of peak divides the best of many rounds by the best a register-only loop ever did in this process; the two alternate.
-// Other jobs on the machine disturb single rounds, seldom all of them.
+// Other jobs use the machine, and a wall clock would measure them. A benchmark's time is the CPU time of its tasks, summed and divided
+// by the workers: what a wall clock shows on an idle machine when no worker waits. Rounds alternate with a register-only loop, the
+// peak; the best of each counts.
 
-// peakRates holds the best rate of the register loop, operations per second, by operations per round of it.
-var peakRates = map[float64]float64{}
+// clocks holds the CPU time of the tasks of a clocked Pool since it was last set to 0.
+var clocks = map[*Pool]*atomic.Int64{}
 
-// peakRate measures the register loop for a few milliseconds and returns the best so far.
-func peakRate(p *Pool, exact bool) float64 {
-	const n = 20000
-	ops, loop := peakLoop(exact)
+// clocked makes a Pool whose products add the CPU time of their tasks to its clock. (Tasks of Run are not counted.)
+func clocked() *Pool {
+	p, cpu := NewPool(0), new(atomic.Int64)
+	clocks[p] = cpu
+	wrap := func(f func(worker, task int)) func(worker, task int) {
+		return func(worker, task int) {
+			runtime.LockOSThread()
+			start := threadTime()
+			f(worker, task)
+			cpu.Add(threadTime() - start)
+			runtime.UnlockOSThread()
+		}
+	}
+	m := &p.mm
+	m.packTask, m.tileTask, m.vecTask = wrap(m.packTask), wrap(m.tileTask), wrap(m.vecTask)
+	return p
+}
+
+// elapsed is the nanoseconds f takes, summed over workers: CPU time where p is clocked, else wall clock.
+func elapsed(p *Pool, f func()) float64 {
+	if cpu := clocks[p]; cpu != nil {
+		cpu.Store(0)
+		f()
+		return float64(cpu.Load())
+	}
 	start := time.Now()
-	p.Run(4*p.Workers(), func(_, _ int) { loop(n) })
-	rate := ops * n * float64(4*p.Workers()) / time.Since(start).Seconds()
-	peakRates[ops] = max(peakRates[ops], rate)
-	return peakRates[ops]
+	f()
+	return float64(time.Since(start)) * float64(p.Workers())
 }
 
 // share reports f's rate, and its share of the peak.
 func share(b *testing.B, p *Pool, exact bool, ops float64, f func()) {
+	const rounds, loops = 20, 40000
+	peakOps, loop := peakLoop(exact)
 	best, peak := math.Inf(1), 0.0
-	for range 20 {
-		peak = peakRate(p, exact)
-		start := time.Now()
-		f()
-		best = min(best, time.Since(start).Seconds())
+	for range rounds {
+		runtime.LockOSThread()
+		start := threadTime()
+		loop(loops)
+		peak = max(peak, peakOps*loops/float64(threadTime()-start))
+		runtime.UnlockOSThread()
+		best = min(best, elapsed(p, f))
 	}
+	workers := float64(p.Workers())
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(best*1e3, "ms")
-	b.ReportMetric(ops/best/1e9, "Gop/s")
+	b.ReportMetric(best/workers/1e6, "ms")
+	b.ReportMetric(ops/best*workers, "Gop/s")
 	b.ReportMetric(100*ops/best/peak, "%peak")
 }
 
@@ -58,7 +85,7 @@ func benchProduct(b *testing.B, p *Pool, c *Codec, s [3]int, rowwise, trans, exa
 }
 
 func BenchmarkMatMul(b *testing.B) {
-	p := NewPool(0)
+	p := clocked()
 	defer p.Close()
 	for _, kind := range []string{"forward", "rowwise", "transA", "exact"} {
 		for _, s := range benchShapes {
@@ -92,7 +119,7 @@ func storedMatrix(t storedType, rows, cols int) Matrix {
 }
 
 func BenchmarkMatMulStored(b *testing.B) {
-	p := NewPool(0)
+	p := clocked()
 	defer p.Close()
 	const k, n = 2048, 2048
 	for _, rowwise := range []bool{false, true} {
@@ -114,7 +141,7 @@ func BenchmarkMatMulStored(b *testing.B) {
 
 // BenchmarkVector is one token: bytes of B per second, over enough matrices to leave the caches.
 func BenchmarkVector(b *testing.B) {
-	p := NewPool(0)
+	p := clocked()
 	defer p.Close()
 	const k, n = 2048, 49152
 	for _, m := range []int{1, 2, 4, 8} {
@@ -133,9 +160,7 @@ func BenchmarkVector(b *testing.B) {
 				scratch := make([]float32, x.Scratch())
 				best := math.Inf(1)
 				for range 10 {
-					start := time.Now()
-					p.MatMul(x, scratch)
-					best = min(best, time.Since(start).Seconds())
+					best = min(best, elapsed(p, func() { p.MatMul(x, scratch) })/1e9/float64(p.Workers()))
 				}
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(best*1e3, "ms")
@@ -153,6 +178,35 @@ func BenchmarkDecode(b *testing.B) {
 			for range b.N {
 				decodeStored(t, dst, src)
 			}
+		})
+	}
+}
+
+// BenchmarkLoRA is what an adapter of rank 16 on a layer of SmolLM2-135M costs: the products of its own and, folded in, with the layer's.
+func BenchmarkLoRA(b *testing.B) {
+	p := clocked()
+	defer p.Close()
+	const tokens, in, out, rank = 2048, 576, 1536, 16
+	x, dy := normals(make([]float32, tokens*in), 1), normals(make([]float32, tokens*out), 2)
+	u, v := normals(make([]float32, tokens*rank), 3), Floats(normals(make([]float32, out*rank), 4), out, rank)
+	w := randomMatrix(BF16, out, in, 5)
+	for _, c := range []struct {
+		name string
+		x    Product
+	}{
+		{"T=XAt", Product{M: tokens, K: in, A: x, Outs: []Out{{N: rank, B: Floats(normals(make([]float32, rank*in), 6), rank, in)}}}},
+		{"plain", Product{M: tokens, K: in, A: x, Outs: []Out{{N: out, B: w}}}},
+		{"folded", Product{M: tokens, K: in, A: x, Outs: []Out{{N: out, B: w, U: u, V: v, R: rank}}}},
+		{"dT=dYB", Product{M: tokens, K: out, A: dy, Outs: []Out{{N: rank, B: Floats(normals(make([]float32, out*rank), 7), out, rank), Rowwise: true}}}},
+		{"dA=dTtX", Product{M: rank, K: tokens, A: u, TransA: true, Outs: []Out{{N: in, B: Floats(x, tokens, in), Rowwise: true}}}},
+		{"dB=dYtT", Product{M: out, K: tokens, A: dy, TransA: true, Outs: []Out{{N: rank, B: Floats(u, tokens, rank), Rowwise: true}}}},
+		{"dW=dYtX", Product{M: out, K: tokens, A: dy, TransA: true, Outs: []Out{{N: in, B: Floats(x, tokens, in), Rowwise: true}}}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			o := &c.x.Outs[0]
+			o.C = make([]float32, c.x.M*o.N)
+			scratch := make([]float32, c.x.Scratch())
+			share(b, p, false, 2*float64(c.x.M)*float64(o.N)*float64(c.x.K+o.R), func() { p.MatMul(&c.x, scratch) })
 		})
 	}
 }
