@@ -44,7 +44,7 @@ func (e *eventWriter) scalars(wall float64, step int, values []scalar) error {
 		summary = appendBytes(summary, 1, value)
 	}
 	event := appendDouble(nil, 1, wall)
-	event = binary.AppendUvarint(append(event, 2<<3|0), uint64(step))
+	event = binary.AppendUvarint(append(event, 2<<3), uint64(step))
 	e.record(appendBytes(event, 5, summary))
 	return e.err
 }
