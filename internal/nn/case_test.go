@@ -110,13 +110,13 @@ func times(a []float64, s float64) []float64 {
 
 var key = []int32{-12345, 678}
 
-// drop is the documented mask: 16 bits for each value, four values for each number of SplitMix64, rows padded to four.
+// drop is the documented mask: 15 bits for each value, four values for each number of SplitMix64, rows padded to four.
 func drop(x []float64, width int, p float64, salt uint64) []float64 {
 	if p == 0 {
 		return x
 	}
 	s := rng.FromKey(uint64(uint32(key[0])) | uint64(uint32(key[1]))<<32).Sub(salt).Key()
-	limit := math.Round(p * 65536)
+	limit := math.Round(p * 32768)
 	y := make([]float64, len(x))
 	for at, v := range x {
 		i, c := at/width, at%width
@@ -127,8 +127,8 @@ func drop(x []float64, width int, p float64, salt uint64) []float64 {
 		z := (state ^ state>>30) * 0xbf58476d1ce4e5b9
 		z = (z ^ z>>27) * 0x94d049bb133111eb
 		z ^= z >> 31
-		if float64(z>>(c%4*16)&0xffff) >= limit {
-			y[at] = v * 65536 / (65536 - limit)
+		if float64(z>>(c%4*16)&0x7fff) >= limit {
+			y[at] = v * 32768 / (32768 - limit)
 		}
 	}
 	return y
