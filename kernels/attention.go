@@ -24,17 +24,14 @@ func (a Attention) low(start int32, i int) int {
 	return max(0, min(lo, i))
 }
 
-// check panics unless the slices fit n query rows, keys key rows and each other.
-func (a Attention) check(n, keys int, queries, rows, heads [][]float32) {
+// check panics unless the slices, where not nil, hold n query rows and keys key rows.
+func (a Attention) check(n, keys int, o, q, lse, k, v []float32) {
 	if a.H <= 0 || a.K <= 0 || a.D <= 0 || a.H%a.K != 0 {
 		panic("kernels: Attention: H must be a positive multiple of K, and D positive")
 	}
-	for size, set := range map[int][][]float32{n * a.H * a.D: queries, keys * a.K * a.D: rows, n * a.H: heads} {
-		for _, x := range set {
-			if x != nil && len(x) < size {
-				panic("kernels: Attention: a slice is shorter than its shape")
-			}
-		}
+	short := func(x []float32, n int) bool { return x != nil && len(x) < n }
+	if short(o, n*a.H*a.D) || short(q, n*a.H*a.D) || short(lse, n*a.H) || short(k, keys*a.K*a.D) || short(v, keys*a.K*a.D) {
+		panic("kernels: Attention: a slice is shorter than its shape")
 	}
 }
 
@@ -57,13 +54,18 @@ func (a Attention) BackwardScratch(n int) int {
 // and Nk >= first+N. A row sees at least itself, whatever start says. Blocks of keys that no row of a block sees cost
 // nothing, so packed documents cost the sum of the squares of their lengths. Outputs do not depend on the number of workers.
 func (a Attention) Forward(p *Pool, o, lse, q, k, v []float32, start []int32, first int, scratch []float32) {
-	a.check(len(start), first+len(start), [][]float32{o, q}, [][]float32{k, v}, [][]float32{lse})
-	if len(start) <= rowsAlone {
-		a.forwardCached(p, o, lse, q, k, v, start, first, scratch)
+	a.check(len(start), first+len(start), o, q, lse, k, v)
+	if len(start) == 0 {
 		return
 	}
-	b := a.blocks(start, len(start), first)
-	b.forward(p, o, lse, q, k, v, scratch)
+	x := a.begin(p, start, first)
+	defer x.end()
+	x.q, x.k, x.v, x.o, x.lse = q, k, v, o, lse
+	if len(start) <= rowsAlone {
+		x.forwardCached(scratch)
+	} else {
+		x.forward(scratch)
+	}
 }
 
 // Backward computes dq (N, H, D), dk and dv (N, K, D), each written and each optional (nil), from the inputs and
@@ -72,10 +74,14 @@ func (a Attention) Forward(p *Pool, o, lse, q, k, v []float32, start []int32, fi
 //	dv_j = Σ_i P_ij·do_i        dS_ij = P_ij·(do_i·v_j - Δ_i)
 //	dq_i = Scale·Σ_j dS_ij·k_j        dk_j = Scale·Σ_i dS_ij·q_i
 func (a Attention) Backward(p *Pool, dq, dk, dv, q, k, v, o, lse, do []float32, start []int32, scratch []float32) {
+	a.check(len(start), len(start), o, q, lse, k, v)
+	a.check(len(start), len(start), dq, do, nil, dk, dv)
 	if len(start) == 0 {
 		return
 	}
-	a.check(len(start), len(start), [][]float32{dq, q, o, do}, [][]float32{dk, dv, k, v}, [][]float32{lse})
-	b := a.blocks(start, len(start), 0)
-	b.backward(p, dq, dk, dv, q, k, v, o, lse, do, scratch)
+	x := a.begin(p, start, 0)
+	defer x.end()
+	x.q, x.k, x.v, x.o, x.lse = q, k, v, o, lse
+	x.do, x.dq, x.dk, x.dv = do, dq, dk, dv
+	x.backward(scratch)
 }

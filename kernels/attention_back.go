@@ -5,20 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// backward is the backward by blocks. One task per (key head, key block) walks down the query blocks that see it and sums
-// its dK and dV; its part of dQ is added to the query block's accumulator when the key blocks before it have added theirs,
-// so the order of every sum is fixed. Tasks are claimed in ascending order, hence who is waited for is at work.
-type backward struct {
-	blocks
-	dq, dk, dv      []float32
-	kc, kp, vc      []float32 // packed keys: columns and pairs; values: columns
-	qr, qp, gr, gp  []float32 // packed queries and output gradients: rows and pairs
-	lse, delta, acc []float32 // (H, rows of blocks): log-sum-exp in base 2, Σ do·o; accumulators of dQ
-	seen            [][2]int32
-	turn            []atomic.Int32 // (H, query blocks): the key block whose turn it is
-	cols, kpairs    int            // units per block
-	rows, qpairs    int
-}
+// The backward by blocks. One task per (key head, key block) walks down the query blocks that see it and sums its dK and dV; its
+// part of dQ is added to the query block's accumulator when the key blocks before it have added theirs, so the order of every sum
+// is fixed. Tasks are claimed in ascending order, hence who is waited for is at work.
 
 // backwardScratch is the units that backward packs and accumulates.
 func (b *blocks) backwardScratch() int {
@@ -29,66 +18,68 @@ func (b *blocks) backwardScratch() int {
 	return b.K*b.keyBlocks*(2*cols+kpairs) + b.H*b.queryBlocks*(2*rows+2*qpairs+blockRows*(2+b.width))
 }
 
-// workRows and workKeys are the rows of scores and accumulators; tiles of transposed scores read a little past their end.
+// workScores is the units of two blocks of scores; tiles that read them by columns go a little past their end.
 const workScores = 2*blockRows*blockKeys + tileRows
 
-func (b *blocks) backward(p *Pool, dq, dk, dv, q, k, v, o, lse, do, scratch []float32) {
-	x := &backward{blocks: *b, dq: dq, dk: dk, dv: dv}
-	x.cols, x.kpairs, x.rows, x.qpairs = b.blockSizes()
-	kn, qn := b.K*b.keyBlocks, b.H*b.queryBlocks
+func (x *attend) backward(scratch []float32) {
+	kn, qn := x.K*x.keyBlocks, x.H*x.queryBlocks
 	x.kc, x.vc, x.kp = cut(&scratch, kn*x.cols), cut(&scratch, kn*x.cols), cut(&scratch, kn*x.kpairs)
 	x.qr, x.gr = cut(&scratch, qn*x.rows), cut(&scratch, qn*x.rows)
 	x.qp, x.gp = x.qr, x.gr
-	if b.half {
+	if x.half {
 		x.qp, x.gp = cut(&scratch, qn*x.qpairs), cut(&scratch, qn*x.qpairs)
 	}
-	x.lse, x.delta, x.acc = cut(&scratch, qn*blockRows), cut(&scratch, qn*blockRows), cut(&scratch, qn*blockRows*b.width)
-	x.turn, x.seen = make([]atomic.Int32, qn), make([][2]int32, b.queryBlocks)
-	for qb := range x.seen {
-		lo, hi := b.sight(qb)
-		x.seen[qb] = [2]int32{int32(lo), int32(hi)}
+	x.base, x.delta, x.acc = cut(&scratch, qn*blockRows), cut(&scratch, qn*blockRows), cut(&scratch, qn*blockRows*x.width)
+	if cap(x.turn) < qn {
+		x.turn = make([]atomic.Int32, qn)
 	}
-	p.Run(kn+qn, func(_, t int) {
-		if t >= kn {
-			x.packQueries(q, o, lse, do, t-kn)
-			return
-		}
-		kv, kb := t/b.keyBlocks, t%b.keyBlocks
-		x.packKeys(block(x.kc, x.cols, t), block(x.kp, x.kpairs, t), k, kv, kb)
-		x.packKeys(block(x.vc, x.cols, t), nil, v, kv, kb)
-	})
-	p.Run(kn, func(worker, t int) {
-		x.keyBlock(p.workspace(worker, workScores+2*paddedKeys*b.width), t/b.keyBlocks, t%b.keyBlocks)
-	})
+	x.turn, x.seen = x.turn[:qn], x.seen[:0]
+	for qb := range x.queryBlocks {
+		lo, hi := x.sight(qb)
+		x.seen = append(x.seen, [2]int32{int32(lo), int32(hi)})
+	}
+	x.pool.run(kn+qn, x.packBackTask)
+	x.pool.run(kn, x.keysTask)
 }
 
-// block is the i-th piece of n units of x.
-func block(x []float32, n, i int) []float32 { return x[i*n : (i+1)*n] }
+func (x *attend) runPackBack(_, t int) {
+	if kn := x.K * x.keyBlocks; t >= kn {
+		x.packQueries(t - kn)
+		return
+	}
+	kv, kb := t/x.keyBlocks, t%x.keyBlocks
+	x.packKeys(block(x.kc, x.cols, t), block(x.kp, x.kpairs, t), x.k, kv, kb)
+	x.packKeys(block(x.vc, x.cols, t), nil, x.v, kv, kb)
+}
+
+func (x *attend) runKeys(worker, t int) {
+	x.keyBlock(x.pool.workspace(worker, workScores+2*paddedKeys*x.width), t/x.keyBlocks, t%x.keyBlocks)
+}
 
 // packQueries packs query block and head t and computes what its rows need of the forward.
-func (x *backward) packQueries(q, o, lse, do []float32, t int) {
+func (x *attend) packQueries(t int) {
 	h, qb := t/x.queryBlocks, t%x.queryBlocks
 	i0 := qb * blockRows
 	n, ld, from := min(blockRows, x.n-i0), x.H*x.D, x.queryRow(i0, h)
-	packRows(x.half, block(x.qr, x.rows, t), x.row, blockRows, q[from:], ld, n, x.D, x.Scale*log2e)
-	packRows(x.half, block(x.gr, x.rows, t), x.row, blockRows, do[from:], ld, n, x.D, 1)
+	packRows(x.half, block(x.qr, x.rows, t), x.row, blockRows, x.q[from:], ld, n, x.D, x.Scale*log2e)
+	packRows(x.half, block(x.gr, x.rows, t), x.row, blockRows, x.do[from:], ld, n, x.D, 1)
 	if x.half {
-		packPairs(true, block(x.qp, x.qpairs, t), x.width, blockRows, q[from:], ld, n, x.D, x.Scale*log2e)
-		packPairs(true, block(x.gp, x.qpairs, t), x.width, blockRows, do[from:], ld, n, x.D, 1)
+		packPairs(true, block(x.qp, x.qpairs, t), x.width, blockRows, x.q[from:], ld, n, x.D, x.Scale*log2e)
+		packPairs(true, block(x.gp, x.qpairs, t), x.width, blockRows, x.do[from:], ld, n, x.D, 1)
 	}
-	l, delta := block(x.lse, blockRows, t), block(x.delta, blockRows, t)
+	l, delta := block(x.base, blockRows, t), block(x.delta, blockRows, t)
 	clear(l)
 	clear(delta)
 	for r := range n {
 		at := x.queryRow(i0+r, h)
-		l[r], delta[r] = lse[(i0+r)*x.H+h]*log2e, Dot(do[at:at+x.D], o[at:])
+		l[r], delta[r] = x.lse[(i0+r)*x.H+h]*log2e, Dot(x.do[at:at+x.D], x.o[at:])
 	}
 	clear(block(x.acc, blockRows*x.width, t))
 	x.turn[t].Store(x.seen[qb][0])
 }
 
 // keyBlock is one task: dK and dV of a key block, and its part of dQ.
-func (x *backward) keyBlock(work []float32, kv, kb int) {
+func (x *attend) keyBlock(work []float32, kv, kb int) {
 	scores := cut(&work, workScores)
 	dk, dv := cut(&work, paddedKeys*x.width), cut(&work, paddedKeys*x.width)
 	clear(scores[2*blockRows*blockKeys:])
@@ -115,14 +106,14 @@ func (x *backward) keyBlock(work []float32, kv, kb int) {
 }
 
 // pair adds what one (query block and head, key block) gives to dk, dv and the accumulator of dQ.
-func (x *backward) pair(scores, dk, dv []float32, kv, kb, h, qb int) {
+func (x *attend) pair(scores, dk, dv []float32, kv, kb, h, qb int) {
 	var mask [blockRows]uint64
 	kt, qt := kv*x.keyBlocks+kb, h*x.queryBlocks+qb
 	ra, rb := x.masks(&mask, qb, kb)
 	if ra < rb {
 		n, step := rb-ra, rowsAtOnce(mask[ra:rb])
 		s, d := scores, scores[n*blockKeys:]
-		lse, delta := block(x.lse, blockRows, qt), block(x.delta, blockRows, qt)
+		lse, delta := block(x.base, blockRows, qt), block(x.delta, blockRows, qt)
 		for r := ra; r < rb; r += step {
 			end := min(rb, r+step)
 			s, d := s[(r-ra)*blockKeys:], d[(r-ra)*blockKeys:]
@@ -163,7 +154,7 @@ func (x *backward) pair(scores, dk, dv []float32, kv, kb, h, qb int) {
 }
 
 // addQueries adds dS·K to the accumulators of dQ of rows ra ... rb-1; d holds dS by rows.
-func (x *backward) addQueries(mask []uint64, d []float32, kt, qt, ra, rb, step int) {
+func (x *attend) addQueries(mask []uint64, d []float32, kt, qt, ra, rb, step int) {
 	keys, acc := block(x.kp, x.kpairs, kt), block(x.acc, blockRows*x.width, qt)
 	for r := ra; r < rb; r += step {
 		n := min(step, rb-r)
@@ -175,7 +166,7 @@ func (x *backward) addQueries(mask []uint64, d []float32, kt, qt, ra, rb, step i
 }
 
 // await returns when all key blocks before kb have added to dQ of query block and head qt.
-func (x *backward) await(qt, kb int) {
+func (x *attend) await(qt, kb int) {
 	for x.turn[qt].Load() != int32(kb) {
 		runtime.Gosched()
 	}

@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"math"
 	"math/bits"
 )
 
@@ -109,19 +108,6 @@ func columns(mask []uint64) (lo, hi int) {
 func (b *blocks) keyRow(j, kv int) int  { return (j*b.K + kv) * b.D }
 func (b *blocks) queryRow(i, h int) int { return (i*b.H + h) * b.D }
 
-// packKeys packs key or value rows of one block: as columns and as pairs, each if not nil.
-func (b *blocks) packKeys(cols, pairs, src []float32, kv, kb int) {
-	j := kb * blockKeys
-	n, ld := min(blockKeys, b.keys-j), b.K*b.D
-	src = src[b.keyRow(j, kv):]
-	if cols != nil {
-		packColumns(b.half, cols, src, ld, n, b.D)
-	}
-	if pairs != nil {
-		packPairs(b.half, pairs, b.width, blockKeys, src, ld, n, b.D, 1)
-	}
-}
-
 // log2e and ln2 convert between natural and binary exponents.
 const (
 	log2e = 1.44269504088896341
@@ -132,75 +118,6 @@ const (
 func (b *blocks) forwardScratch() int {
 	cols, keyPairs, _, _ := b.blockSizes()
 	return b.K * b.keyBlocks * (cols + keyPairs)
-}
-
-// forward computes attention by blocks; k and v are packed once per key head, then each (query block, head) is a task.
-func (b *blocks) forward(p *Pool, o, lse, q, k, v, scratch []float32) {
-	cols, keyPairs, _, _ := b.blockSizes()
-	kc, vp := cut(&scratch, b.K*b.keyBlocks*cols), cut(&scratch, b.K*b.keyBlocks*keyPairs)
-	p.Run(b.K*b.keyBlocks, func(_, t int) {
-		kv, kb := t/b.keyBlocks, t%b.keyBlocks
-		b.packKeys(kc[t*cols:][:cols], nil, k, kv, kb)
-		b.packKeys(nil, vp[t*keyPairs:][:keyPairs], v, kv, kb)
-	})
-	group := b.H / b.K
-	p.Run(b.H*b.queryBlocks, func(worker, t int) { // one key head after another; within it the longest rows first
-		kv, t := t/(group*b.queryBlocks), t%(group*b.queryBlocks)
-		qb, h := b.queryBlocks-1-t/group, kv*group+t%group
-		at := kv * b.keyBlocks
-		work := p.workspace(worker, blockRows*(b.row+blockKeys+b.width+2+sumLanes))
-		b.forwardBlock(o, lse, q, kc[at*cols:], vp[at*keyPairs:], work, qb, h)
-	})
-}
-
-// cut takes n values off the front of x.
-func cut(x *[]float32, n int) []float32 {
-	y := (*x)[:n:n]
-	*x = (*x)[n:]
-	return y
-}
-
-// forwardBlock computes the outputs of one query block and head.
-func (b *blocks) forwardBlock(o, lse, q, kc, vp, work []float32, qb, h int) {
-	cols, keyPairs, rows, _ := b.blockSizes()
-	i0 := qb * blockRows
-	n := min(blockRows, b.n-i0)
-	qr, s, acc := cut(&work, rows), cut(&work, blockRows*blockKeys), cut(&work, blockRows*b.width)
-	top, sum, keep := cut(&work, blockRows), cut(&work, blockRows*sumLanes), cut(&work, blockRows)
-	packRows(b.half, qr, b.row, blockRows, q[b.queryRow(i0, h):], b.H*b.D, n, b.D, b.Scale*log2e)
-	clear(acc)
-	clear(sum)
-	for r := range top {
-		top[r] = -math.MaxFloat32
-	}
-	var mask [blockRows]uint64
-	lo, hi := b.sight(qb)
-	for kb := lo; kb < hi; kb++ {
-		ra, rb := b.masks(&mask, qb, kb)
-		if ra >= rb {
-			continue
-		}
-		for step := rowsAtOnce(mask[ra:rb]); ra < rb; ra += step {
-			step = min(step, rb-ra)
-			if lo, hi := columns(mask[ra : ra+step]); lo < hi {
-				s, keep := s[ra*blockKeys:], keep[ra:]
-				mulTile(b.half, step, hi-lo, b.depth, qr[ra*b.row:], b.row, 1, kc[kb*cols+lo:], blockKeys, s[lo:], blockKeys, nil)
-				softmaxRows(b.half, s, mask[ra:ra+step], top[ra:], sum[ra*sumLanes:], keep)
-				b.mul(step, (hi-lo)/b.pairs, s[lo/b.pairs:], blockKeys, 1, vp[kb*keyPairs+lo/b.pairs*b.width:], acc[ra*b.width:], keep)
-			}
-		}
-	}
-	for r := range n {
-		at := b.queryRow(i0+r, h)
-		total := float32(0)
-		for _, x := range sum[r*sumLanes:][:sumLanes] {
-			total += x
-		}
-		Scale(o[at:at+b.D], 1/total, acc[r*b.width:])
-		if lse != nil {
-			lse[(i0+r)*b.H+h] = (top[r] + float32(math.Log2(float64(total)))) * ln2
-		}
-	}
 }
 
 // mul adds a product of D columns to accumulators: c = f·c + x·y, in panels of at most tileCols columns, evenly cut.

@@ -23,25 +23,28 @@ func pieces(keys int) int { return (keys + pieceKeys - 1) / pieceKeys }
 
 func (a Attention) cachedScratch(n, keys int) int { return n * a.H * pieces(keys) * (a.D + 2) }
 
-// forwardCached is Forward for few queries. scratch holds (N, pieces, H, D+2): output, maximum, sum.
-func (a Attention) forwardCached(p *Pool, o, lse, q, k, v []float32, start []int32, first int, scratch []float32) {
-	n, cuts := len(start), pieces(first+len(start))
-	width, group := a.D+2, a.H/a.K
-	p.Run(n*cuts*a.K, func(worker, t int) {
-		i, piece, kv := t/a.K/cuts, t/a.K%cuts, t%a.K
-		lo, hi := max(a.low(start[i], first+i), piece*pieceKeys), min(first+i+1, (piece+1)*pieceKeys)
-		work := p.workspace(worker, tileRows*(scoreKeys+(a.D+15)&^15))
-		for h := kv * group; h < (kv+1)*group; h += vecHeads {
-			heads := min(vecHeads, (kv+1)*group-h)
-			out := scratch[((i*cuts+piece)*a.H+h)*width:][:heads*width]
-			a.piece(out, q[(i*a.H+h)*a.D:], k, v, kv, heads, lo, hi, work)
+// forwardCached is Forward for few queries.
+func (x *attend) forwardCached(scratch []float32) {
+	cuts, width := pieces(x.keys), x.D+2
+	x.scratch = scratch
+	x.pool.run(x.n*cuts*x.K, x.pieceTask)
+	for i := range x.n * x.H {
+		l := x.join(x.o[i*x.D:][:x.D], scratch[(i/x.H*cuts*x.H+i%x.H)*width:], cuts)
+		if x.lse != nil {
+			x.lse[i] = l
 		}
-	})
-	for i := range n * a.H {
-		l := a.join(o[i*a.D:][:a.D], scratch[(i/a.H*cuts*a.H+i%a.H)*width:], cuts)
-		if lse != nil {
-			lse[i] = l
-		}
+	}
+}
+
+func (x *attend) runPiece(worker, t int) {
+	cuts, width, group := pieces(x.keys), x.D+2, x.H/x.K
+	i, piece, kv := t/x.K/cuts, t/x.K%cuts, t%x.K
+	lo, hi := max(x.low(i), piece*pieceKeys), min(x.first+i+1, (piece+1)*pieceKeys)
+	work := x.pool.workspace(worker, tileRows*(scoreKeys+x.width))
+	for h := kv * group; h < (kv+1)*group; h += vecHeads {
+		heads := min(vecHeads, (kv+1)*group-h)
+		out := x.scratch[((i*cuts+piece)*x.H+h)*width:][:heads*width]
+		x.piece(out, x.q[(i*x.H+h)*x.D:], x.k, x.v, kv, heads, lo, hi, work)
 	}
 }
 

@@ -122,6 +122,17 @@ func testAttention(t *testing.T, pool *Pool, a Attention, start []int32, tol flo
 	near(t, "dq", dq, wq, tol)
 	near(t, "dk", dk, wk, tol)
 	near(t, "dv", dv, wv, tol)
+	for _, workers := range []int{1, 5} {
+		p := NewPool(workers)
+		defer p.Close()
+		got := values(len(o), 13)
+		a.Forward(p, got, nil, q, k, v, start, 0, make([]float32, a.Scratch(n, n)))
+		near(t, "o by other workers", got, wide(o), 0)
+		gq, gk, gv := values(len(q), 7), values(len(k), 8), values(len(v), 9)
+		a.Backward(p, gq, gk, gv, q, k, v, o, lse, do, start, scratch)
+		near(t, "dq by other workers", gq, wide(dq), 0)
+		near(t, "dk by other workers", gk, wide(dk), 0)
+	}
 	again := [3][]float32{values(len(q), 10), values(len(k), 11), values(len(k), 12)}
 	for i, want := range [][]float32{dq, dk, dv} { // one gradient alone, serially: the same bits
 		var out [3][]float32
@@ -155,4 +166,22 @@ func TestAttentionCached(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAttentionAllocations: a Pool keeps what a call needs.
+func TestAttentionAllocations(t *testing.T) {
+	pool := NewPool(2)
+	defer pool.Close()
+	a, n := Attention{H: 4, K: 2, D: 16, Scale: 0.25}, 130
+	start := make([]int32, n)
+	q, k, v, do := values(n*a.H*a.D, 1), values(n*a.K*a.D, 2), values(n*a.K*a.D, 3), values(n*a.H*a.D, 4)
+	o, lse := make([]float32, len(q)), make([]float32, n*a.H)
+	scratch := make([]float32, max(a.Scratch(n, n), a.Scratch(1, n), a.BackwardScratch(n)))
+	if got := testing.AllocsPerRun(5, func() {
+		a.Forward(pool, o, lse, q, k, v, start, 0, scratch)
+		a.Backward(pool, do, nil, nil, q, k, v, o, lse, q, start, scratch)
+		a.Forward(pool, o, nil, q, k, v, start[:1], n-1, scratch)
+	}); got > 0 {
+		t.Errorf("%v allocations", got)
+	}
 }

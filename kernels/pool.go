@@ -16,6 +16,7 @@ type Pool struct {
 	spin    int // polls before parking
 	panels  []panels
 	mm      multiply    // the product under way; here so that MatMul allocates nothing
+	att     attend      // the attention under way, likewise
 	work    [][]float32 // per worker, grown by workspace
 
 	mu      sync.Mutex // one operation at a time
@@ -62,6 +63,7 @@ func newPool(workers, spin int) *Pool {
 func newSerial(workers int) *Pool {
 	p := &Pool{workers: workers, panels: newPanels(workers), work: make([][]float32, workers)}
 	p.mm.bind(p)
+	p.att.bind(p)
 	return p
 }
 
