@@ -301,9 +301,6 @@ func (x *inspection) gguf(path string, hash bool) error {
 		v, _ := f.Meta().Get(key)
 		x.Metadata.add(key, v)
 	}
-	if s, err := f.Meta().String("tune.provenance"); err == nil && json.Valid([]byte(s)) {
-		x.Provenance = json.RawMessage(s)
-	}
 	if err := x.tensors(f, "", path, f.Offset, hash, true); err != nil {
 		return err
 	}
@@ -345,7 +342,17 @@ func (x *inspection) tensors(src tensor.Source, file, path string, offset func(s
 	return nil
 }
 
+// sum counts the types, and takes the provenance from the metadata where no configuration has it.
 func (x *inspection) sum() {
+	var facts orderedValues
+	for _, kv := range x.Metadata {
+		if rest, ok := strings.CutPrefix(kv.key, "tune."); ok {
+			facts.add(rest, kv.value)
+		}
+	}
+	if text, err := json.Marshal(facts); x.Provenance == nil && facts != nil && err == nil {
+		x.Provenance = text
+	}
 	for _, t := range x.Tensors {
 		x.Bytes += t.Bytes
 		i := slices.IndexFunc(x.Types, func(c typeCount) bool { return c.Type == t.Type })

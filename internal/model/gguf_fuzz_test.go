@@ -83,6 +83,19 @@ func TestUnknownKeys(t *testing.T) {
 	}
 }
 
+func TestSplitFile(t *testing.T) {
+	meta := &gguf.Meta{}
+	meta.Set("general.architecture", "llama")
+	meta.Set("split.count", uint16(3))
+	path := filepath.Join(t.TempDir(), "x-00001-of-00003.gguf")
+	if err := gguf.Write(path, meta, &tensor.Map{}, gguf.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "one of 3 parts") || hint.Of(err) == "" {
+		t.Errorf("%v", err)
+	}
+}
+
 // tokenizer.ggml.pre is found from the structure of the pre-tokenizer.
 func TestPre(t *testing.T) {
 	quote := func(s string) string { return strings.ReplaceAll(s, `\`, `\\`) }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,8 @@ type GGUFOptions struct {
 	Keep bool       // matrices stay as they are stored; Type is ignored
 	Name string     // general.name; "": from the checkpoint
 	Pre  string     // tokenizer.ggml.pre; "": found from the structure of tokenizer.json
+	// Metadata is put at the end, sorted; keys that begin with "tune." are shown as provenance.
+	Metadata map[string]string
 }
 
 // A GGUFExport is what gguf.Write needs, and what the reader of the file should know.
@@ -50,6 +53,9 @@ func (c *Checkpoint) GGUF(weights tensor.Source, o GGUFOptions) (*GGUFExport, er
 	c.Spec.ggufMeta(x.Meta, name, out.values(), c.fileType(out, o))
 	if err := c.ggufTokenizer(x.Meta, o.Pre); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(o.Metadata)) {
+		x.Meta.Set(key, o.Metadata[key])
 	}
 	return x, nil
 }
