@@ -186,6 +186,9 @@ func inspect(path string, hash bool) (*inspection, error) {
 	}
 	x := &inspection{Format: "safetensors", Metadata: orderedValues{}, Types: []typeCount{}, Tensors: []inspectedTensor{}}
 	if st.IsDir() {
+		if only, err := filepath.Glob(filepath.Join(path, "*.gguf")); err == nil && len(only) == 1 && !isFile(filepath.Join(path, "config.json")) {
+			return x, x.gguf(only[0], hash)
+		}
 		x.Format = "hf"
 		for _, name := range []string{"config.json", adapterConfig} {
 			text, err := os.ReadFile(filepath.Join(path, name))
@@ -227,6 +230,11 @@ func inspect(path string, hash bool) (*inspection, error) {
 	}
 	x.sum()
 	return x, nil
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
 }
 
 func hasMagic(path, magic string) (bool, error) {
