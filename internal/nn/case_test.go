@@ -70,12 +70,19 @@ var cases = []struct {
 		return headCase(b, variant{trained: true, bias: true, lora: true, drop: 0.25}, true)
 	}},
 	{"logprob fused lora", func(b *bench) result { return headCase(b, variant{lora: true}, true) }},
+	{"logprob in tiles", func(b *bench) result {
+		return headCase(b, variant{trained: true, bias: true, lora: true, tile: 3}, false)
+	}},
+	{"logprob fused in tiles", func(b *bench) result {
+		return headCase(b, variant{trained: true, bias: true, lora: true, drop: 0.25, tile: 3}, true)
+	}},
 }
 
 // variant says what a projection has.
 type variant struct {
 	trained, trainedBias, bias, lora, dora, add bool
 	drop                                        float32
+	tile                                        int // rows of a tile of logits; 0: as tileBytes says
 }
 
 // mm is x (n, k) times the transpose of w (m, k).
@@ -392,9 +399,19 @@ func headCase(b *bench, o variant, fused bool) result {
 	}}
 	r.dy = b.input("dy0", n, 1)
 	var logp *graph.Node
-	if fused {
+	switch in := (ins{x, labels}); {
+	case o.tile > 0 && fused:
+		in = append(in, r.dy)
+		h := newHead(&in, x, labels, p, b.exact)
+		h.tile = o.tile
+		logp = b.g.Apply(&logProbFused{h}, in...)[0]
+	case o.tile > 0:
+		h := newHead(&in, x, labels, p, b.exact)
+		h.tile = o.tile
+		logp = b.g.Apply(&logProb{h}, in...)[0]
+	case fused:
 		logp, _ = LogProbFused(x, labels, r.dy, p, b.exact)
-	} else {
+	default:
 		logp, _ = LogProb(x, labels, p, b.exact)
 	}
 	r.y = []*graph.Node{logp}
