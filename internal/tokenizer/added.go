@@ -14,6 +14,8 @@ type added struct {
 	RStrip     bool   `json:"rstrip"`
 	Normalized bool   `json:"normalized"`
 	Special    bool   `json:"special"`
+
+	decoded string // what the decoder sees: the content, normalised if the token is looked for in normalised text
 }
 
 // A matcher finds added tokens in a text: the leftmost, and of those that begin there the longest.

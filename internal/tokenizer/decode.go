@@ -16,7 +16,9 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		if skipSpecial && t.IsSpecial(id) {
 			continue
 		}
-		if s := t.Token(id); s != "" {
+		if a := t.addedByID[id]; a != nil {
+			tokens = append(tokens, a.decoded)
+		} else if s := t.Token(id); s != "" {
 			tokens = append(tokens, s)
 		}
 	}

@@ -181,6 +181,7 @@ func (t *Tokenizer) loadAdded(list []*added) error {
 		t.addedByID[a.ID] = a
 		t.addedByStr[a.Content] = a
 		t.size = max(t.size, int(a.ID)+1)
+		a.decoded = a.Content
 		if !a.Normalized {
 			t.raw.add(a.Content, a)
 			continue
@@ -189,6 +190,7 @@ func (t *Tokenizer) loadAdded(list []*added) error {
 		for _, n := range t.normalizers {
 			g = n(g)
 		}
+		a.decoded = g.s
 		t.normal.add(g.s, a)
 	}
 	t.added = list

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // Encoding is the result of Encode. Offsets[i] is the half-open range of bytes of the text that token i stands for. Tokens that
@@ -73,7 +74,7 @@ func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
 		}
 	}
 	if t.trim {
-		t.trimOffsets(&e, body)
+		t.trimOffsets(&e, text, body)
 	}
 	if o.AddSpecial {
 		e.add(t.after)
@@ -189,8 +190,9 @@ func (m *model) shiftedOffsets(e *Encoding, g seg, toks []tok) {
 	}
 }
 
-// trimOffsets takes spaces at both ends out of the offsets (trim_offsets of the ByteLevel post-processor).
-func (t *Tokenizer) trimOffsets(e *Encoding, from int) {
+// trimOffsets takes spaces at both ends out of the offsets (trim_offsets of the ByteLevel post-processor): one character of the
+// text for each.
+func (t *Tokenizer) trimOffsets(e *Encoding, text string, from int) {
 	space := alphabet.letter[' ']
 	for i := from; i < len(e.IDs); i++ {
 		token, o := t.Token(e.IDs[i]), &e.Offsets[i]
@@ -202,14 +204,19 @@ func (t *Tokenizer) trimOffsets(e *Encoding, from int) {
 		for trail < len(letters) && (letters[len(letters)-1-trail] == space || letters[len(letters)-1-trail] == ' ') {
 			trail++
 		}
-		if lead > 0 {
-			if t.trimFirst && (i == from || o[0] == 0) {
-				lead--
-			}
-			o[0] = min(o[0]+lead, o[1])
+		if lead > 0 && t.trimFirst && (i == from || o[0] == 0) {
+			lead--
 		}
-		if trail > 0 && o[1] >= trail {
-			o[1] = max(o[1]-trail, o[0])
+		for ; lead > 0 && o[0] < o[1]; lead-- {
+			_, n := utf8.DecodeRuneInString(text[o[0]:])
+			o[0] += n
+		}
+		if o[1] < 4*trail && utf8.RuneCountInString(text[:o[1]]) < trail {
+			continue
+		}
+		for ; trail > 0 && o[1] > o[0]; trail-- {
+			_, n := utf8.DecodeLastRuneInString(text[:o[1]])
+			o[1] -= n
 		}
 	}
 }
