@@ -168,6 +168,19 @@ func TestAttentionCached(t *testing.T) {
 	})
 }
 
+// TestAttentionSight: the first key row in sight, by start, window and row.
+func TestAttentionSight(t *testing.T) {
+	for _, c := range []struct {
+		window   int
+		start    int32
+		row, low int
+	}{{0, 0, 9, 0}, {0, 4, 9, 4}, {3, 0, 9, 7}, {3, 8, 9, 8}, {1, 0, 9, 9}, {3, 0, 1, 0}, {0, 12, 9, 9}, {0, -5, 9, 0}} {
+		if got := (Attention{Window: c.window}).low(c.start, c.row); got != c.low {
+			t.Errorf("window %d, start %d, row %d: %d, want %d", c.window, c.start, c.row, got, c.low)
+		}
+	}
+}
+
 // TestAttentionAllocations: a Pool keeps what a call needs.
 func TestAttentionAllocations(t *testing.T) {
 	pool := NewPool(2)
