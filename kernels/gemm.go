@@ -36,8 +36,8 @@ type engine struct {
 	tile func(width int, t *tileArgs)
 	// packA packs n float32 of panelRows rows into a panel of A; more rows may be read (8 pointers are valid).
 	packA func(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int)
-	// packAT packs cols <= 2 x panelRows columns of rows of float32, stride bytes apart, into two panels of A.
-	packAT func(dst, dst2, src unsafe.Pointer, stride, cols, rows int)
+	// packAT packs cols <= 8 x panelRows columns of rows of float32, stride bytes apart, into panels of A step bytes apart.
+	packAT func(dst unsafe.Pointer, step int, src unsafe.Pointer, stride, cols, rows int)
 	// packB packs n values of unit rows: unit p of row i to dst[p*stride+i]. word: the values are bf16, not float32.
 	packB func(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool)
 	// packN packs rows, stride bytes apart, as depths: column j of unit p to dst[p*width+j], j < cols <= width.
@@ -283,17 +283,10 @@ func (m *multiply) packColumns(j, k0, k1, r0, r1 int) {
 	x, e := m.x, m.eng
 	for k := k0; k < k1; k += depths {
 		skip := e.units(k-k0) * panelRows * 4
-		for r := r0; r < r1; r += 2 {
+		for r := r0; r < r1; r += 8 {
 			c := r * panelRows
-			cols := min(2*panelRows, x.M-c)
-			dst := unsafe.Add(m.panelA(j, r), skip)
-			dst2 := dst
-			if r+1 < r1 {
-				dst2 = unsafe.Add(m.panelA(j, r+1), skip)
-			} else {
-				cols = min(panelRows, cols)
-			}
-			e.packAT(dst, dst2, unsafe.Pointer(&x.A[k*x.M+c]), 4*x.M, cols, min(depths, k1-k))
+			cols := min(8*panelRows, (r1-r)*panelRows, x.M-c)
+			e.packAT(unsafe.Add(m.panelA(j, r), skip), m.depth(j)*panelRows*4, unsafe.Pointer(&x.A[k*x.M+c]), 4*x.M, cols, min(depths, k1-k))
 		}
 	}
 }

@@ -5,8 +5,8 @@ package kernels
 import "unsafe"
 
 var (
-	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATCvt, packB: packBBF16, packN: packNBF16}
-	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATF32, packB: packBFloats, packN: packNFloats}
+	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16}
+	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats}
 	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain}
 )
 
@@ -63,6 +63,36 @@ func packAAVX2(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int) {
 		packA8(dst, rows, whole)
 	}
 	packStrided(dst, panelRows, rows[:panelRows], whole, n)
+}
+
+func packATBF16(dst unsafe.Pointer, step int, src unsafe.Pointer, stride, cols, rows int) {
+	if cols == 8*panelRows {
+		packAT8Cvt(dst, step, src, stride, rows)
+		return
+	}
+	for c := 0; c < cols; c += 2 * panelRows {
+		d := unsafe.Add(dst, c/panelRows*step)
+		packATCvt(d, second(d, step, cols-c), unsafe.Add(src, 4*c), stride, min(2*panelRows, cols-c), rows)
+	}
+}
+
+func packATFloats(dst unsafe.Pointer, step int, src unsafe.Pointer, stride, cols, rows int) {
+	if cols == 8*panelRows {
+		packAT8F32(dst, step, src, stride, rows)
+		return
+	}
+	for c := 0; c < cols; c += 2 * panelRows {
+		d := unsafe.Add(dst, c/panelRows*step)
+		packATF32(d, second(d, step, cols-c), unsafe.Add(src, 4*c), stride, min(2*panelRows, cols-c), rows)
+	}
+}
+
+// second is the panel behind dst, or dst itself when the columns fill no second one: a pointer past the scratch must not exist.
+func second(dst unsafe.Pointer, step, cols int) unsafe.Pointer {
+	if cols <= panelRows {
+		return dst
+	}
+	return unsafe.Add(dst, step)
 }
 
 func packBBF16(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool) {
@@ -149,4 +179,17 @@ func vec256(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe
 	case !word && m == 4:
 		vecF32AVX2x4(y, ldy, x, ldx, w, stride, n, rows)
 	}
+}
+
+// peakLoop is a loop of multiply-adds on registers and its operations per round.
+func peakLoop(exact bool) (ops float64, loop func(n int)) {
+	switch e := engineFor(exact); e {
+	case &bf16Engine:
+		return 16 * 64, peakBF16
+	case &f32Engine:
+		return 16 * 32, peakF32
+	case &avx2Engine:
+		return 12 * 16, peakAVX2
+	}
+	return peakPlain()
 }

@@ -11,3 +11,5 @@ func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w un
 }
 
 func pause() {}
+
+func peakLoop(bool) (ops float64, loop func(n int)) { return peakPlain() }

@@ -78,12 +78,12 @@ func packStrided(dst unsafe.Pointer, stride int, rows []unsafe.Pointer, k0, n in
 	}
 }
 
-func packATPlain(dst, dst2, src unsafe.Pointer, stride, cols, rows int) {
+func packATPlain(dst unsafe.Pointer, step int, src unsafe.Pointer, stride, cols, rows int) {
 	for k := range rows {
 		row := unsafe.Slice((*float32)(unsafe.Add(src, k*stride)), cols)
-		copy(unsafe.Slice((*float32)(unsafe.Add(dst, 4*k*panelRows)), panelRows), row)
-		if cols > panelRows {
-			copy(unsafe.Slice((*float32)(unsafe.Add(dst2, 4*k*panelRows)), panelRows), row[panelRows:])
+		for p := 0; p*panelRows < cols; p++ {
+			d := unsafe.Slice((*float32)(unsafe.Add(dst, p*step+4*k*panelRows)), panelRows)
+			copy(d, row[p*panelRows:])
 		}
 	}
 }

@@ -49,13 +49,12 @@ func elapsed(p *Pool, f func()) float64 {
 // share reports f's rate, and its share of the peak.
 func share(b *testing.B, p *Pool, exact bool, ops float64, f func()) {
 	const rounds, loops = 20, 40000
-	peakOps, loop := peakLoop(exact)
 	best, peak := math.Inf(1), 0.0
 	for range rounds {
 		runtime.LockOSThread()
 		start := threadTime()
-		loop(loops)
-		peak = max(peak, peakOps*loops/float64(threadTime()-start))
+		work := Peak(exact, loops)
+		peak = max(peak, work/float64(threadTime()-start))
 		runtime.UnlockOSThread()
 		best = min(best, elapsed(p, f))
 	}

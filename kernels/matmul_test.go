@@ -116,6 +116,25 @@ func want(x *Product, o *Out, add []float32) (sum, mag []float64) {
 	return sum, mag
 }
 
+// expand decodes m to float32, transposed when asked.
+func expand(m *Matrix, transpose bool) []float32 {
+	x := make([]float32, m.Rows*m.Cols)
+	row := make([]float32, m.Cols+m.Block)
+	for r := range m.Rows {
+		src, skip := m.span(r, 0, m.Cols)
+		d := row[:(m.Cols+m.Block-1)/m.Block*m.Block]
+		m.F32(d, src)
+		for c, e := range d[skip : skip+m.Cols] {
+			if transpose {
+				x[c*m.Rows+r] = e
+			} else {
+				x[r*m.Cols+c] = e
+			}
+		}
+	}
+	return x
+}
+
 // tolSum is relative to the sum of absolute products: float32 sums of a few thousand terms, in blocks.
 const tolSum = 2e-6
 
@@ -150,7 +169,7 @@ func checkProduct(t *testing.T, what string, p *Pool, x *Product) {
 
 var testShapes = [][3]int{ // M, N, K
 	{1, 1, 1}, {2, 3, 0}, {3, 17, 5}, {5, 64, 33}, {8, 100, 64}, {9, 1, 40}, {11, 5, 7}, {12, 64, 32}, {13, 49, 31}, {41, 130, 77},
-	{50, 1, 300}, {16, 65, 1100}, {7, 33, 1030}, {400, 200, 20},
+	{50, 1, 301}, {16, 65, 1100}, {7, 33, 1030}, {400, 200, 20},
 }
 
 func TestMatMulShapes(t *testing.T) {

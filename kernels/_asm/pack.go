@@ -304,6 +304,61 @@ func interleaves(a *asm) {
 			a.i("VMOVDQU32 Z2, K2, (DI); VMOVDQU32 Z2, K4, (R11)")
 		}
 		depths(a, u, "LEAQ (SI)(R9*%d), SI; ADDQ $24, DI; ADDQ $24, R11", body)
+		packAT8(a, u)
+	}
+}
+
+// packAT8 emits the pack of 48 columns of rows that are depths into eight panels of 6: 24 bytes of a panel per depth, written as 32
+// where the next depth overwrites the rest.
+func packAT8(a *asm, u unit) {
+	a.fn(fmt.Sprintf("packs rows as depths, %s, 48 columns into eight panels of 6, step bytes apart: column j of row p*per goes to element p*6+j%%6 of panel j/6; stride in bytes, rows > 0.", u.doc),
+		"packAT8"+u.name, "dst unsafe.Pointer, step int, src unsafe.Pointer, stride, rows int", 40, 0)
+	a.i("MOVQ dst+0(FP), DI; MOVQ step+8(FP), R8; MOVQ src+16(FP), SI; MOVQ stride+24(FP), R10; MOVQ rows+32(FP), CX")
+	a.i("LEAQ (R8)(R8*2), R9; LEAQ (DI)(R9*1), BX; MOVL $0x3f, AX; KMOVW AX, K1; VMOVDQU32 ·pairWords(SB), Z31")
+	panel := []string{"(DI)", "(DI)(R8*1)", "(DI)(R8*2)", "(BX)", "(DI)(R8*4)", "(BX)(R8*2)", "(BX)(R9*1)", "(BX)(R8*4)"}
+	body := func(second, last bool) {
+		for v := range 3 {
+			switch {
+			case !u.cvt:
+				a.i("VMOVDQU32 %d(SI), Z%d", 64*v, v)
+				continue
+			case second:
+				a.i("VMOVUPS %d(SI)(R10*1), Z4", 64*v)
+			default:
+				a.i("VPXORD Z4, Z4, Z4")
+			}
+			a.i("VMOVUPS %d(SI), Z3", 64*v)
+			a.cvt2(v, 4, 3)
+			a.i("VPERMW Z%d, Z31, Z%d", v, v)
+		}
+		for q := range 8 {
+			lo, shift := 6*q/16, 6*q%16
+			r := lo
+			if shift != 0 { // lanes shift.. of register lo, then those of the next
+				r = 8 + q
+				a.i("VALIGND $%d, Z%d, Z%d, Z%d", shift, lo, min(lo+1, 2), r)
+			}
+			if last {
+				a.i("VMOVDQU32 Y%d, K1, %s", r, panel[q])
+			} else {
+				a.i("VMOVDQU Y%d, %s", r, panel[q])
+			}
+		}
+	}
+	a.label("loop")
+	a.i("CMPQ CX, $%d; JLE last", u.per)
+	body(true, false)
+	a.i("LEAQ (SI)(R10*%d), SI; ADDQ $24, DI; ADDQ $24, BX; SUBQ $%d, CX; JMP loop", u.per, u.per)
+	a.label("last")
+	if u.per == 2 {
+		a.i("CMPQ CX, $1; JEQ odd")
+	}
+	body(true, true)
+	a.ret()
+	if u.per == 2 {
+		a.label("odd")
+		body(false, true)
+		a.ret()
 	}
 }
 
