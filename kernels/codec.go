@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"math"
 	"unsafe"
 )
@@ -83,32 +82,17 @@ func roundBF16(x float32) uint16 {
 
 func widenBF16(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
 
-func decodeF32(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+// view reads little-endian data as n numbers in place; the machines this runs on are little-endian.
+func view[T float32 | uint16](src []byte, n int) []T {
+	var zero T
+	if n == 0 {
+		return nil
 	}
+	return unsafe.Slice((*T)(unsafe.Pointer(&src[:n*int(unsafe.Sizeof(zero))][0])), n)
 }
 
-func decodeF32BF16(dst []uint16, src []byte) {
-	for i := range dst {
-		dst[i] = roundBF16(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
-	}
-}
-
-func decodeBF16(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = widenBF16(binary.LittleEndian.Uint16(src[2*i:]))
-	}
-}
-
-func copyBF16(dst []uint16, src []byte) {
-	for i := range dst {
-		dst[i] = binary.LittleEndian.Uint16(src[2*i:])
-	}
-}
-
-func decodeF16(dst []float32, src []byte) {
-	for i := range dst {
-		dst[i] = f16Value(binary.LittleEndian.Uint16(src[2*i:]))
-	}
-}
+func decodeF32(dst []float32, src []byte)    { copy(dst, view[float32](src, len(dst))) }
+func decodeF32BF16(dst []uint16, src []byte) { BF16FromF32(dst, view[float32](src, len(dst))) }
+func decodeBF16(dst []float32, src []byte)   { F32FromBF16(dst, view[uint16](src, len(dst))) }
+func copyBF16(dst []uint16, src []byte)      { copy(dst, view[uint16](src, len(dst))) }
+func decodeF16(dst []float32, src []byte)    { F32FromF16(dst, view[uint16](src, len(dst))) }
