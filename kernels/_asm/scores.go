@@ -92,6 +92,17 @@ func strided(a *asm, kind string, nv int) {
 	a.label("tail")
 	a.i("ADDQ $2, CX; JZ end")
 	step()
+	stridedStore(a, reg, nv, bytes)
+	a.i("LEAQ (SI)(R8*%d), SI; LEAQ (SI)(R8*2), SI; DECQ R15; JNZ tile", mr-2)
+	if kind == "AVX2" {
+		a.i("MOVQ t+0(FP), R11; ADDQ $64, stridedArgs_y(R11); ADDQ $64, stridedArgs_c(R11); SUBQ $16, left-8(SP); JNZ columns")
+	}
+	a.ret()
+}
+
+// stridedStore emits the end of a tile: c·f + the sums in registers 0 ... of mr rows and nv vectors, one row of c after another.
+func stridedStore(a *asm, reg string, nv, bytes int) {
+	acc, bc := func(r, v int) int { return r*nv + v }, mr*nv+nv
 	a.label("end")
 	a.i("TESTQ R11, R11; JZ store; MOVQ DX, AX")
 	for r := range mr {
@@ -111,11 +122,6 @@ func strided(a *asm, kind string, nv int) {
 		}
 		a.i("ADDQ BX, DX")
 	}
-	a.i("LEAQ (SI)(R8*%d), SI; LEAQ (SI)(R8*2), SI; DECQ R15; JNZ tile", mr-2)
-	if kind == "AVX2" {
-		a.i("MOVQ t+0(FP), R11; ADDQ $64, stridedArgs_y(R11); ADDQ $64, stridedArgs_c(R11); SUBQ $16, left-8(SP); JNZ columns")
-	}
-	a.ret()
 }
 
 // exp2Bits are the constants of exp2: C1 ... C6 of the polynomial and 1, as in attention_tile.go.
