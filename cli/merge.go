@@ -89,20 +89,35 @@ func merge(c *cli.Context) (*mergeReport, error) {
 		return nil, err
 	}
 	r := &mergeReport{Output: c.String("output"), Added: w.Added, Replaced: w.Replaced, Kept: w.Kept, Untied: w.Untied()}
+	facts, err := mergeFacts(c, base)
+	if err != nil {
+		return nil, err
+	}
 	if err := clearOutput(r.Output, c.Bool("overwrite")); err != nil {
 		return nil, err
 	}
 	if strings.HasSuffix(r.Output, ".gguf") {
 		whole := *base
 		whole.Spec.Tied = base.Spec.Tied && !w.Untied()
-		x, err := whole.GGUF(w, model.GGUFOptions{Type: as, Keep: keep})
+		x, err := whole.GGUF(w, model.GGUFOptions{Type: as, Keep: keep, Metadata: facts})
 		if err != nil {
 			return nil, err
 		}
 		r.Notes = x.Notes
 		return r, gguf.Write(r.Output, x.Meta, x.Src, gguf.WriteOptions{})
 	}
-	return r, base.WriteHF(r.Output, w, model.HFOptions{Type: as, Keep: keep, Untied: w.Untied()})
+	return r, base.WriteHF(r.Output, w, model.HFOptions{Type: as, Keep: keep, Untied: w.Untied(), Metadata: facts})
+}
+
+// mergeFacts is what the written files say of their making.
+func mergeFacts(c *cli.Context, base *model.Checkpoint) (map[string]string, error) {
+	hash, err := base.Hash()
+	if err != nil {
+		return nil, err
+	}
+	b := readBuildInfo()
+	return map[string]string{"tune.version": strings.TrimSpace(b.Version + " " + b.Commit), "tune.base": c.String("base"), "tune.base_sha256": hash,
+		"tune.adapter": c.String("adapter")}, nil
 }
 
 // clearOutput makes way for a file or folder that is going to be written whole; without leave to overwrite an existing one
