@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 )
 
 // TestLineBlocks cuts a file at every place: each row must be read once and named by its line.
@@ -193,12 +194,15 @@ func TestDamage(t *testing.T) {
 		N    *int64   `parquet:"n,optional"`
 		List []string `parquet:"list,list"`
 	}
-	var pq bytes.Buffer
-	n := int64(5)
-	if err := parquet.Write(&pq, []r{{"a", &n, []string{"x", "y"}}, {"b", nil, nil}, {"a", &n, []string{"z"}}}, parquet.Compression(&parquet.Snappy)); err != nil {
-		t.Fatal(err)
+	pq := func(codec compress.Codec) []byte {
+		var buf bytes.Buffer
+		n := int64(5)
+		if err := parquet.Write(&buf, []r{{"a", &n, []string{"x", "y"}}, {"b", nil, nil}, {"a", &n, []string{"z"}}}, parquet.Compression(codec)); err != nil {
+			t.Fatal(err)
+		}
+		return buf.Bytes()
 	}
-	for name, whole := range map[string][]byte{"a.parquet": pq.Bytes(), "s.arrow": arrowBytes(t, true), "f.arrow": arrowBytes(t, false), "z.arrow": arrowBytes(t, true, ipc.WithZstd())} {
+	for name, whole := range map[string][]byte{"a.parquet": pq(&parquet.Snappy), "lz4.parquet": pq(&parquet.Lz4Raw), "s.arrow": arrowBytes(t, true), "f.arrow": arrowBytes(t, false), "z.arrow": arrowBytes(t, true, ipc.WithZstd())} {
 		path := filepath.Join(t.TempDir(), name)
 		failed := 0
 		for i := 0; i < len(whole); i += 3 {

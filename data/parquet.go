@@ -30,7 +30,8 @@ const (
 type parquetFile struct {
 	path  string
 	f     *os.File
-	size  int64
+	r     io.ReaderAt // f, or f without LZ4
+	size  int64       // of r
 	pq    *parquet.File
 	base  []int64 // (row groups + 1): rows before each row group
 	infos []block
@@ -54,11 +55,22 @@ func openParquet(path string, _ Config) (_ file, err error) {
 	if err := checkFooter(f, info.Size()); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	pq, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	options := []parquet.FileOption{parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)}
+	pq, err := parquet.OpenFile(f, info.Size(), options...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	p := &parquetFile{path: path, f: f, size: info.Size(), pq: pq, base: []int64{0}}
+	var r io.ReaderAt = f
+	size := info.Size()
+	if hasLZ4(pq.Metadata()) {
+		if r, size, err = withoutLZ4(f, size, pq.Metadata()); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if pq, err = parquet.OpenFile(r, size, options...); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	p := &parquetFile{path: path, f: f, r: r, size: size, pq: pq, base: []int64{0}}
 	for i, g := range pq.Metadata().RowGroups {
 		if g.NumRows < 0 {
 			return nil, fmt.Errorf("%s: row group %d: expected a number of rows, found %d", path, i, g.NumRows)
@@ -155,9 +167,6 @@ func (p *parquetFile) checkPages(group, column int, rows int64) error {
 		return fmt.Errorf("expected %d column chunks, found %d", column+1, len(columns))
 	}
 	m := &columns[column].MetaData
-	if m.Codec == format.Lz4 || m.Codec == format.Lz4Raw {
-		return fmt.Errorf("compressed with %v, expected snappy, gzip, brotli, zstd or nothing", m.Codec)
-	}
 	if m.Type < format.Boolean || m.Type > format.FixedLenByteArray {
 		return fmt.Errorf("expected a physical type of 0 to 7, found %d", m.Type)
 	}
@@ -171,7 +180,7 @@ func (p *parquetFile) checkPages(group, column int, rows int64) error {
 	}
 	var values int64
 	for pos < end && values < m.NumValues {
-		h, n, err := p.pageHeader(pos, end)
+		h, n, err := readPageHeader(p.r, pos, end)
 		if err != nil {
 			return fmt.Errorf("page at byte %d: %w", pos, err)
 		}
@@ -203,11 +212,11 @@ func (p *parquetFile) checkPages(group, column int, rows int64) error {
 	return nil
 }
 
-// pageHeader decodes the header at a position and returns its length.
-func (p *parquetFile) pageHeader(pos, end int64) (*format.PageHeader, int64, error) {
+// readPageHeader decodes the header at a position and returns its length.
+func readPageHeader(f io.ReaderAt, pos, end int64) (*format.PageHeader, int64, error) {
 	for _, room := range []int64{512, 1 << 20} { // statistics can make a header long
 		buf := make([]byte, min(room, end-pos))
-		if _, err := p.f.ReadAt(buf, pos); err != nil {
+		if _, err := f.ReadAt(buf, pos); err != nil {
 			return nil, 0, err
 		}
 		var h format.PageHeader
