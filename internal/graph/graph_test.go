@@ -42,7 +42,9 @@ func weight(name string, rows, cols int) nn.Weight {
 }
 
 // build makes the decoder for n tokens; fused says which loss.
-func build(n int, fused bool) *decoder {
+func build(n int, fused bool) *decoder { return buildLayers(layers, n, fused) }
+
+func buildLayers(layers, n int, fused bool) *decoder {
 	d := &decoder{g: graph.New(), n: n}
 	g := d.g
 	ids, pos, start, labels, key := g.Ints("ids", n), g.Ints("pos", n), g.Ints("start", n), g.Ints("labels", n), g.Ints("rng", 2)
@@ -378,9 +380,13 @@ func TestStore(t *testing.T) {
 	want := everything(alone)
 	s := bind(t, build(20, true).grads(t).compile(t, graph.Options{}), graph.NewHost(nil))
 	run(t, s)
-	score, err := s.Store.Bind(build(40, true).compile(t, graph.Options{}))
+	before := s.Bytes()
+	score, err := s.Store.Bind(build(300, true).compile(t, graph.Options{}))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.Bytes() <= before {
+		t.Fatal("the second program is too small to replace the arena")
 	}
 	fillInputs(t, score)
 	run(t, score)
@@ -473,4 +479,20 @@ func TestErrors(t *testing.T) {
 		}
 	}()
 	d.g.Input("ids", graph.Shape{1, 1})
+}
+
+// BenchmarkCompile differentiates and plans the decoder of these tests with 80 layers.
+func BenchmarkCompile(b *testing.B) {
+	for _, budget := range []int64{0, 40 << 20} {
+		b.Run(fmt.Sprint("budget=", budget), func(b *testing.B) {
+			var p *graph.Program
+			for b.Loop() {
+				d := buildLayers(80, 1000, true).grads(b)
+				p = d.compile(b, graph.Options{Budget: budget})
+			}
+			b.ReportMetric(float64(len(p.Instrs)), "instructions")
+			b.ReportMetric(float64(p.Total())/(1<<20), "MiB")
+			b.Logf("%+v", p.Report)
+		})
+	}
 }

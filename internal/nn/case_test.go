@@ -33,8 +33,9 @@ var cases = []struct {
 	{"linear lora dropout", func(b *bench) result { return linearCase(b, variant{lora: true, drop: 0.25}) }},
 	{"linear add", func(b *bench) result { return linearCase(b, variant{lora: true, add: true}) }},
 	{"linear add dropout", func(b *bench) result { return linearCase(b, variant{lora: true, add: true, drop: 0.5}) }},
-	{"linear of three", func(b *bench) result { return threeCase(b, 0) }},
-	{"linear of three dropout", func(b *bench) result { return threeCase(b, 0.25) }},
+	{"linear of three", func(b *bench) result { return threeCase(b, 0, false) }},
+	{"linear of three dropout", func(b *bench) result { return threeCase(b, 0.25, false) }},
+	{"linear of three, one dora", func(b *bench) result { return threeCase(b, 0, true) }},
 	{"dora", func(b *bench) result { return linearCase(b, variant{lora: true, dora: true}) }},
 	{"dora bias", func(b *bench) result { return linearCase(b, variant{lora: true, dora: true, bias: true}) }},
 	{"dora trained bias dropout", func(b *bench) result {
@@ -224,12 +225,12 @@ func linearCase(b *bench, o variant) result {
 	}
 }
 
-func threeCase(b *bench, d float32) result {
+func threeCase(b *bench, d float32, dora bool) result {
 	n, in := b.size(5, 150), b.size(6, 72)
 	x := b.param("x", n, in, 1)
 	q, qr := b.proj("q", b.size(7, 96), in, variant{lora: true, drop: d})
 	k, kr := b.proj("kk", 4, in, variant{bias: true})
-	v, vr := b.proj("vvv", 4, in, variant{lora: true, drop: d, dora: true})
+	v, vr := b.proj("vvv", 4, in, variant{lora: true, drop: d, dora: dora})
 	return result{y: Linear(x, b.exact, q, k, v), ref: func(v values) [][]float64 {
 		return [][]float64{qr(v, v["x"]), kr(v, v["x"]), vr(v, v["x"])}
 	}}
