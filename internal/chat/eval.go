@@ -10,8 +10,8 @@ import (
 // Bounds of an evaluation: templates are foreign programs and must neither hang nor exhaust memory.
 const (
 	maxDepth = 120       // nesting of a template, of values, of calls
-	maxSteps = 20e6      // expressions and statements evaluated
-	maxBytes = 512 << 20 // of all strings made
+	maxSteps = 5e6       // expressions and statements evaluated
+	maxBytes = 128 << 20 // of all strings made
 	maxRange = 100000    // elements of range()
 )
 

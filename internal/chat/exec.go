@@ -70,7 +70,6 @@ func (s *ifStmt) exec(e *evaluator) error {
 type loop struct {
 	items   []any
 	i       int
-	depth   int
 	changed any
 }
 
@@ -91,10 +90,10 @@ func (l *loop) attr(name string) (any, bool) {
 		return l.i == n-1, true
 	case "length":
 		return int64(n), true
-	case "depth":
-		return int64(l.depth), true
+	case "depth": // counts recursion, which there is none of
+		return int64(1), true
 	case "depth0":
-		return int64(l.depth - 1), true
+		return int64(0), true
 	case "previtem":
 		if l.i > 0 {
 			return l.items[l.i-1], true
@@ -153,12 +152,7 @@ func (s *forStmt) exec(e *evaluator) error {
 		e.scope = outer
 		return e.run(s.els)
 	}
-	l := &loop{items: items, depth: 1}
-	if up, ok := outer.lookup("loop"); ok {
-		if up, ok := up.(*loop); ok {
-			l.depth = up.depth + 1
-		}
-	}
+	l := &loop{items: items}
 	for i, x := range items {
 		if err := e.step(); err != nil {
 			return at(s.line, err)

@@ -3,6 +3,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -515,7 +516,7 @@ func pad(e *evaluator, name string, s str, a arguments) (any, error) {
 // braceFormat is str.format with {}, {0} and {name}.
 func braceFormat(e *evaluator, s string, a arguments) (any, error) {
 	var out rope
-	next := 0
+	next, automatic, manual := 0, false, false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case (c == '{' || c == '}') && i+1 < len(s) && s[i+1] == c:
@@ -532,8 +533,12 @@ func braceFormat(e *evaluator, s string, a arguments) (any, error) {
 			if field == "" {
 				k = next
 				next++
-			} else if strings.Trim(field, "0123456789") == "" && len(field) < 6 {
-				fmt.Sscan(field, &k)
+				automatic = true
+			} else if n, err := strconv.Atoi(field); err == nil {
+				k, manual = n, true
+			}
+			if automatic && manual {
+				return nil, errors.New("cannot mix numbered and plain fields")
 			}
 			v, ok := a.arg(k, field)
 			if !ok {
