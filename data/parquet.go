@@ -188,6 +188,9 @@ func (p *parquetFile) checkPages(group, column int, rows int64) error {
 		if size < 0 || full < 0 || pos+n+size > end {
 			return fmt.Errorf("page at byte %d: %d bytes, %d decompressed, in a chunk that ends at byte %d", pos, size, full, end)
 		}
+		if !canExpand(m.Codec, size, full) {
+			return fmt.Errorf("page at byte %d: %d bytes of %v cannot become %d", pos, size, m.Codec, full)
+		}
 		if full > maxPage {
 			return fmt.Errorf("page at byte %d: expected at most %d bytes when decompressed, found %d", pos, maxPage, full)
 		}
@@ -210,6 +213,13 @@ func (p *parquetFile) checkPages(group, column int, rows int64) error {
 		return fmt.Errorf("expected %d values for %d rows, found %d", m.NumValues, rows, values)
 	}
 	return nil
+}
+
+// canExpand says whether a codec can make full bytes of size, so that a damaged length allocates nothing. Brotli and zstd
+// have no such bound.
+func canExpand(codec format.CompressionCodec, size, full int64) bool {
+	ratio := map[format.CompressionCodec]int64{format.Uncompressed: 1, format.Snappy: 64, format.Gzip: 1040, format.Lz4: 256, format.Lz4Raw: 256}[codec]
+	return ratio == 0 || full <= ratio*size
 }
 
 // readPageHeader decodes the header at a position and returns its length.

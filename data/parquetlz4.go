@@ -111,7 +111,7 @@ func decompressChunk(dst []byte, f io.ReaderAt, size int64, m *format.ColumnMeta
 			return nil, 0, fmt.Errorf("page at byte %d: %w", pos, err)
 		}
 		packed, full := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
-		if packed < 0 || full < 0 || pos+n+packed > end || full > maxPage || int64(len(dst))+full > maxLZ4 {
+		if packed < 0 || full < 0 || pos+n+packed > end || !canExpand(m.Codec, packed, full) || full > maxPage || int64(len(dst))+full > maxLZ4 {
 			return nil, 0, fmt.Errorf("page at byte %d: %d bytes, %d decompressed, in a chunk that ends at byte %d", pos, packed, full, end)
 		}
 		src := make([]byte, packed)
