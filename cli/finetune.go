@@ -224,20 +224,38 @@ func prepareOutput(dir string, resume, overwrite bool) error {
 			"output: %s exists and is not empty", dir)
 	}
 	if overwrite && !resume {
-		for _, pattern := range results {
-			found, err := filepath.Glob(filepath.Join(dir, pattern))
-			if err != nil {
-				return fmt.Errorf("output: %w", err)
-			}
-			for _, f := range found {
-				if err := os.RemoveAll(f); err != nil {
-					return fmt.Errorf("output: %w", err)
-				}
-			}
+		if err := removeResults(dir); err != nil {
+			return err
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
 	return nil
+}
+
+// removeResults removes what this program writes into an output folder.
+func removeResults(dir string) error {
+	for _, pattern := range results {
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+		for _, f := range found {
+			if err := os.RemoveAll(f); err != nil {
+				return fmt.Errorf("output: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// removeFailed removes what a run left that never came to its first checkpoint: there is nothing to continue.
+func removeFailed(dir string) {
+	if _, err := os.Stat(filepath.Join(dir, "checkpoints")); err == nil {
+		return
+	}
+	if removeResults(dir) == nil {
+		os.Remove(dir) // only when it is empty
+	}
 }

@@ -41,7 +41,7 @@ func trainCommand(e *env, name, usage string, full bool) *cli.Command {
 }
 
 // finetune is the whole job: recipe, training, files, table.
-func (e *env) finetune(c *cli.Context, full bool) error {
+func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	r, name, err := readRecipe(c)
 	if err != nil {
 		return err
@@ -54,6 +54,11 @@ func (e *env) finetune(c *cli.Context, full bool) error {
 	if err := prepareOutput(r.Output, c.Bool("resume"), c.Bool("overwrite")); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			removeFailed(r.Output)
+		}
+	}()
 	if err := j.identify(); err != nil {
 		return err
 	}
