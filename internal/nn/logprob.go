@@ -160,7 +160,6 @@ type tileRun struct {
 	bias   []float32
 	p      *headProducts
 	m      int            // rows of this tile that are in use
-	row    func(i int)    // what happens to row i of the logits, several rows at once
 	task   func(_, t int) // row as a task
 	gather func(_, t int)
 	drop   func(_, t int) // xd from x

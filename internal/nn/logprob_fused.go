@@ -30,8 +30,7 @@ func (o *logProbFused) Info() graph.Info {
 
 func (o *logProbFused) Host(a *graph.Args) func() {
 	dlogp := a.In[2]
-	var t *tileRun
-	t = o.bind(a, 2, func(t *tileRun, i int) {
+	t := o.bind(a, 2, func(t *tileRun, i int) {
 		l := t.score(i, a.Out[0], a.Out[1], nil)
 		if t.grads != nil {
 			t.slope(i, l, dlogp[t.rows[i]])
