@@ -77,7 +77,7 @@ func (t *Tokenizer) loadNormalizer(data json.RawMessage) error {
 		t.normalizers = append(t.normalizers, normPrepend(f.Prepend))
 	case "Replace":
 		if f.Pattern == nil || f.Pattern.String == nil || *f.Pattern.String == "" {
-			return fmt.Errorf("Replace: expected a string as pattern")
+			return fmt.Errorf("in Replace: expected a string as pattern")
 		}
 		t.normalizers = append(t.normalizers, normReplace(*f.Pattern.String, f.Content))
 	default:
@@ -109,7 +109,7 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 		t.steps = append(t.steps, stepDigits(f.Individual))
 	case "Metaspace":
 		if f.Replacement == "" {
-			return fmt.Errorf("Metaspace: expected a replacement")
+			return fmt.Errorf("in Metaspace: expected a replacement")
 		}
 		scheme := f.PrependScheme
 		switch scheme {
@@ -120,7 +120,7 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 			}
 		case "always", "first", "never":
 		default:
-			return fmt.Errorf("Metaspace: prepend_scheme: expected always, first or never, found %q", scheme)
+			return fmt.Errorf("in Metaspace: prepend_scheme: expected always, first or never, found %q", scheme)
 		}
 		t.steps = append(t.steps, stepMetaspace(f.Replacement, scheme, orTrue(f.Split)))
 	case "Split":
@@ -135,7 +135,7 @@ func (t *Tokenizer) loadSplit(f *stepFile) error {
 	var find func(string) ([]part, error)
 	switch {
 	case f.Pattern == nil:
-		return fmt.Errorf("Split: expected a pattern")
+		return fmt.Errorf("in Split: expected a pattern")
 	case f.Pattern.String != nil:
 		find = findString(*f.Pattern.String)
 	case f.Pattern.Regex != nil:
@@ -147,14 +147,14 @@ func (t *Tokenizer) loadSplit(f *stepFile) error {
 		}
 		var err error
 		if find, err = findRegex(*f.Pattern.Regex); err != nil {
-			return fmt.Errorf("Split: %w", err)
+			return fmt.Errorf("in Split: %w", err)
 		}
 	default:
-		return fmt.Errorf("Split: expected a string or regular expression as pattern")
+		return fmt.Errorf("in Split: expected a string or regular expression as pattern")
 	}
 	s, err := stepSplit(find, f.Behavior, f.Invert)
 	if err != nil {
-		return fmt.Errorf("Split: %w", err)
+		return fmt.Errorf("in Split: %w", err)
 	}
 	t.steps = append(t.steps, s)
 	return nil
@@ -179,7 +179,7 @@ func (t *Tokenizer) loadPost(data json.RawMessage) error {
 			case item.SpecialToken != nil:
 				s, ok := f.SpecialTokens[item.SpecialToken.ID]
 				if !ok {
-					return fmt.Errorf("TemplateProcessing: %q is not among its special tokens", item.SpecialToken.ID)
+					return fmt.Errorf("in TemplateProcessing: %q is not among its special tokens", item.SpecialToken.ID)
 				}
 				if seen {
 					t.after = append(t.after, s.IDs...)
@@ -187,11 +187,11 @@ func (t *Tokenizer) loadPost(data json.RawMessage) error {
 					t.before = append(t.before, s.IDs...)
 				}
 			default:
-				return fmt.Errorf("TemplateProcessing: expected special tokens and the sequence A once in single")
+				return fmt.Errorf("in TemplateProcessing: expected special tokens and the sequence A once in single")
 			}
 		}
 		if !seen {
-			return fmt.Errorf("TemplateProcessing: expected the sequence A in single")
+			return fmt.Errorf("in TemplateProcessing: expected the sequence A in single")
 		}
 	default:
 		return fmt.Errorf("expected ByteLevel, TemplateProcessing or Sequence, found %q", f.Type)
@@ -218,7 +218,7 @@ func (t *Tokenizer) loadDecoder(data json.RawMessage) error {
 		d = decodeStrip(f.Content, f.Start, f.Stop)
 	case "Replace":
 		if f.Pattern == nil || f.Pattern.String == nil || *f.Pattern.String == "" {
-			return fmt.Errorf("Replace: expected a string as pattern")
+			return fmt.Errorf("in Replace: expected a string as pattern")
 		}
 		d = decodeReplace(*f.Pattern.String, f.Content)
 	case "Metaspace":
