@@ -2,6 +2,7 @@ package qtype
 
 import (
 	"math"
+	"sync"
 	"testing"
 )
 
@@ -112,8 +113,21 @@ var cases = []struct {
 	{"ramp", func(g generator, i, r, c, k256, k32 int) float32 { return float32(c%256-128) * 0x1p-10 }},
 }
 
-// generate makes the matrix of a case.
+// generate makes the matrix of a case, once.
 func generate(t testing.TB, name string, rows, cols int) []float32 {
+	t.Helper()
+	key := [3]any{name, rows, cols}
+	if x, ok := generated.Load(key); ok {
+		return x.([]float32)
+	}
+	x := generateNew(t, name, rows, cols)
+	generated.Store(key, x)
+	return x
+}
+
+var generated sync.Map
+
+func generateNew(t testing.TB, name string, rows, cols int) []float32 {
 	t.Helper()
 	for index, c := range cases {
 		if c.name != name {
@@ -129,4 +143,29 @@ func generate(t testing.TB, name string, rows, cols int) []float32 {
 	}
 	t.Fatalf("no case %q", name)
 	return nil
+}
+
+// generateImportance makes the importance vector of a kind, A, B or Z; none is nil.
+func generateImportance(t testing.TB, kind string, cols int) []float32 {
+	t.Helper()
+	if kind == "" || kind == "none" {
+		return nil
+	}
+	g := generator{1<<40 + uint64(200+int(kind[0]))<<32 + uint64(cols)}
+	w := make([]float32, cols)
+	for i := range w {
+		switch kind {
+		case "A":
+			w[i] = float32(g.A(i)+1) * 0x1p-24
+		case "B":
+			if g.B(i)%16 != 0 {
+				u := g.U(i)
+				w[i] = float32(float32(u*u)*u) * 100
+			}
+		case "Z":
+		default:
+			t.Fatalf("no importance %q", kind)
+		}
+	}
+	return w
 }

@@ -1,0 +1,93 @@
+package qtype
+
+// decodeQ2_K: 16 bytes of scale (low nibble) and minimum (high nibble) of 16 values each, 64 bytes of 2-bit codes, halves
+// d and dmin; d·scale·code - dmin·minimum. Bits 2k of 32 bytes hold values 32k ... 32k+31 of each half block.
+func decodeQ2_K(dst []float32, src []byte) {
+	for ; len(dst) > 0; dst, src = dst[256:], src[84:] {
+		y, d, dmin := (*[256]float32)(dst), f16(src[80:]), f16(src[82:])
+		for g, s := range src[:16] { // a group of 16 values
+			scale, low := d*float32(s&15), dmin*float32(s>>4)
+			codes, shift := src[16+32*(g/8)+16*(g%2):], 2*(g%8/2)
+			for j, q := range codes[:16] {
+				y[16*g+j] = float32(scale*float32(q>>shift&3)) - low
+			}
+		}
+	}
+}
+
+// encodeQ2_K: groups of 16 with 2-bit codes; scales and minima in 4 bits.
+func encodeQ2_K(dst []byte, x, importance []float32) {
+	var codes [256]uint8
+	var scales, minima, sums [16]float32
+	var scale4, low4 [16]uint8
+	var w [16]float32
+	var d, dmin float32
+	if importance == nil {
+		g := grid{first: -0.5, step: 0.1, steps: 15, absolute: true}
+		for j := range 16 {
+			group := x[16*j:][:16]
+			for i, v := range group {
+				w[i] = abs32(v)
+			}
+			scales[j], minima[j] = searchAffine(3, group, w[:], codes[16*j:][:16], g)
+		}
+		d, dmin = roundToTop(15, scales[:], scale4[:]), roundToTop(15, minima[:], low4[:])
+	} else {
+		sigma2 := sumSquares(x) / 256
+		for j := range 16 {
+			group := x[16*j:][:16]
+			sums[j] = importanceWeights(w[:], group, importance[16*j:], sigma2)
+			scales[j], minima[j] = searchAffine(3, group, w[:], codes[16*j:][:16], searchGrid)
+		}
+		d, dmin = searchPositive(15, scales[:], sums[:], scale4[:]), searchPositive(15, minima[:], sums[:], low4[:])
+	}
+	putF16(dst[80:], d)
+	putF16(dst[82:], dmin)
+	d, dmin = f16(dst[80:]), f16(dst[82:])
+	for j := range 16 {
+		packed := scale4[j] | low4[j]<<4
+		dst[j] = packed
+		affineRound(3, x[16*j:][:16], d*float32(packed&15), dmin*float32(packed>>4), codes[16*j:])
+	}
+	putPairs(dst[16:80], &codes)
+}
+
+// roundToTop scales values so that the largest becomes top and rounds them to 8-bit codes; it returns the size of one step,
+// 0 when no value is positive.
+func roundToTop(top float32, x []float32, codes []uint8) (step float32) {
+	var peak float32
+	for _, v := range x {
+		if v > peak {
+			peak = v
+		}
+	}
+	if !(peak > 0) {
+		return 0
+	}
+	inv := top / peak
+	for i, v := range x {
+		codes[i] = uint8(nearest(inv * v))
+	}
+	return peak / top
+}
+
+// affineRound replaces the codes of a group by those nearest under its final scale and minimum, if the scale is not 0.
+func affineRound(top int32, x []float32, scale, minimum float32, codes []uint8) {
+	if scale == 0 {
+		return
+	}
+	codes = codes[:len(x)]
+	for i, v := range x {
+		codes[i] = uint8(max(0, min(top, nearest((v+minimum)/scale))))
+	}
+}
+
+// putPairs stores the low 2 bits of 256 codes: bits 2k of 32 bytes hold codes 32k ... 32k+31 of each half block.
+func putPairs(dst []byte, codes *[256]uint8) {
+	for half := range 2 {
+		q, y := codes[128*half:][:128], dst[32*half:][:32]
+		for i := range y {
+			y[i] = q[i]&3 | q[i+32]&3<<2 | q[i+64]&3<<4 | q[i+96]<<6
+		}
+	}
+}
