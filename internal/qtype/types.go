@@ -112,14 +112,14 @@ var rows = [numTypes]Row{
 	IQ2_S:   {"IQ2_S", 22, "", 256, 82, nil, nil, nil, nil, false},
 	IQ3_XXS: {"IQ3_XXS", 18, "", 256, 98, nil, nil, nil, nil, false},
 	IQ3_S:   {"IQ3_S", 21, "", 256, 110, nil, nil, nil, nil, false},
-	IQ4_NL:  {"IQ4_NL", 20, "", 32, 18, nil, nil, nil, nil, false},
-	IQ4_XS:  {"IQ4_XS", 23, "", 256, 136, nil, nil, nil, nil, false},
-	TQ1_0:   {"TQ1_0", 34, "", 256, 54, nil, nil, nil, nil, false},
-	TQ2_0:   {"TQ2_0", 35, "", 256, 66, nil, nil, nil, nil, false},
-	MXFP4:   {"MXFP4", 39, "", 32, 17, nil, nil, nil, nil, false},
-	NVFP4:   {"NVFP4", 40, "", 64, 36, nil, nil, nil, nil, false},
-	Q1_0:    {"Q1_0", 41, "", 128, 18, nil, nil, nil, nil, false},
-	Q2_0:    {"Q2_0", 42, "", 64, 18, nil, nil, nil, nil, false},
+	IQ4_NL:  {"IQ4_NL", 20, "", 32, 18, decodeIQ4_NL, nil, plain(32, 18, encodeIQ4_NL), weighted(32, 18, encodeIQ4_NL), false},
+	IQ4_XS:  {"IQ4_XS", 23, "", 256, 136, decodeIQ4_XS, nil, plain(256, 136, encodeIQ4_XS), weighted(256, 136, encodeIQ4_XS), false},
+	TQ1_0:   {"TQ1_0", 34, "", 256, 54, decodeTQ1_0, nil, encodeTQ1_0, nil, false},
+	TQ2_0:   {"TQ2_0", 35, "", 256, 66, decodeTQ2_0, nil, encodeTQ2_0, nil, false},
+	MXFP4:   {"MXFP4", 39, "", 32, 17, decodeMXFP4, nil, encodeMXFP4, nil, false},
+	NVFP4:   {"NVFP4", 40, "", 64, 36, decodeNVFP4, nil, encodeNVFP4, nil, false},
+	Q1_0:    {"Q1_0", 41, "", 128, 18, decodeQ1_0, nil, encodeQ1_0, nil, false},
+	Q2_0:    {"Q2_0", 42, "", 64, 18, decodeQ2_0, nil, encodeQ2_0, nil, false},
 }
 
 // codecs holds one Codec per decodable type: kernels compare codecs by address.
