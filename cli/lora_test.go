@@ -174,4 +174,25 @@ func TestGoldenRunFromRecipe(t *testing.T) {
 	if code := Main([]string{"tune", "lora", "--recipe", recipe}, nil, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "exists and is not empty") {
 		t.Errorf("a second run: exit code %d\n%s", code, stderr.String())
 	}
+	// A run that is done is continued by writing its results again.
+	adapter := filepath.Join(out, "adapter", "adapter_model.safetensors")
+	before, err := os.ReadFile(adapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr.Reset()
+	if code := Main([]string{"tune", "lora", "--resume", "--recipe", recipe}, nil, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, stderr.String())
+	}
+	after, err := os.ReadFile(adapter)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the adapter of a continued run differs (%v)", err)
+	}
+	if again, err := os.ReadFile(filepath.Join(out, "metrics.jsonl")); err != nil || !bytes.Equal(again, metrics) {
+		t.Errorf("metrics of a continued run differ (%v)", err)
+	}
+	stderr.Reset()
+	if code := Main([]string{"tune", "lora", "--resume", "--recipe", recipe, "train.lr=1"}, nil, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "found one of another run") {
+		t.Errorf("another rate: exit code %d\n%s", code, stderr.String())
+	}
 }
