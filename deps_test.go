@@ -38,12 +38,13 @@ const lattice = `
 	internal/nn, internal/safetensors, internal/gguf, internal/tokenizer, internal/chat < internal/model;
 	internal/model < lora;
 	lora < internal/infer;
+	lora < quantize;
 
 	# the pipeline
 	UTIL < data/licenses;
 	internal/tokenizer, internal/chat, data/licenses < data;
 	data, lora, internal/infer < train;
-	train < recipes;
+	train, quantize < recipes;
 	recipes < cli;
 	cli < cli/tune;
 `
