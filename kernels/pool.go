@@ -25,7 +25,7 @@ type Pool struct {
 	next    atomic.Int64  // next task to claim
 	seq     atomic.Uint64 // jobs started
 	running atomic.Int32  // workers still in the job
-	waiting atomic.Bool   // the caller has parked on done
+	waiting atomic.Uint64 // number of the job whose caller has parked on done, 0: none
 	done    chan struct{}
 	parked  []atomic.Bool
 	wake    []chan struct{}
@@ -110,8 +110,9 @@ func (p *Pool) run(tasks int, f func(worker, task int)) {
 		}
 		pause()
 	}
-	p.waiting.Store(true)
-	if p.running.Load() == 0 && p.waiting.CompareAndSwap(true, false) {
+	job := p.seq.Load()
+	p.waiting.Store(job)
+	if p.running.Load() == 0 && p.waiting.CompareAndSwap(job, 0) {
 		return
 	}
 	<-p.done
@@ -143,7 +144,8 @@ func (p *Pool) worker(w int) {
 			return
 		}
 		p.claim(w, p.job, p.tasks)
-		if p.running.Add(-1) == 0 && p.waiting.CompareAndSwap(true, false) {
+		// By number: between the two the caller may have seen the end itself and be parked on the next job.
+		if p.running.Add(-1) == 0 && p.waiting.CompareAndSwap(last+1, 0) {
 			p.done <- struct{}{}
 		}
 	}
