@@ -108,7 +108,7 @@ func openJob(r *recipes.Recipe, name string, full bool) (_ *job, err error) {
 		return nil, err
 	}
 	j.closers = append(j.closers, func() { j.base.Close() })
-	if j.tokenizer, err = j.base.Tokenizer(); err != nil {
+	if j.tokenizer, err = j.base.Tokenizer(); err != nil && !errors.Is(err, model.ErrNoTokenizer) {
 		return nil, err
 	}
 	if err = j.openData(); err != nil {
@@ -180,7 +180,7 @@ func (j *job) openData() error {
 		if split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
 			continue
 		}
-		s, err := data.Open(d, data.Options{Split: split, Seed: j.recipe.Seed, Tokenizer: j.tokenizer, Template: template, Cache: cacheDir()})
+		s, err := data.Open(d, data.Options{Split: split, Seed: j.recipe.Seed, Tokenizer: j.tokenizer, Vocab: j.base.Spec.V, Template: template, Cache: cacheDir()})
 		if err != nil {
 			return err
 		}

@@ -58,7 +58,9 @@ func (j *job) export(show *progress) ([]train.Fact, error) {
 		}
 		outputs = append(outputs, train.Fact{Name: "merged model", Value: path})
 	}
-	if x.GGUF != "none" {
+	if x.GGUF != "none" && j.tokenizer == nil {
+		show.line("note: no GGUF file is written, because the base has no tokenizer and such a file needs one")
+	} else if x.GGUF != "none" {
 		path := filepath.Join(dir, "model.gguf")
 		show.line("writing " + path)
 		notes, err := j.writeGGUF(path, src, x.GGUF, untied)

@@ -26,7 +26,7 @@ func (j *job) samples(ctx context.Context) ([]*sample, error) {
 	if s == nil {
 		s = j.streams["valid"]
 	}
-	if s == nil || j.recipe.Eval.Samples == 0 || j.recipe.Train.Scratch {
+	if s == nil || j.tokenizer == nil || j.recipe.Eval.Samples == 0 || j.recipe.Train.Scratch {
 		return nil, nil
 	}
 	begin := s.State()

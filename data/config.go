@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Config says what is read and how it becomes packs. Default gives the values of keys that are not set.
@@ -15,7 +16,7 @@ type Config struct {
 	// ValidShare moves this share of the train rows, chosen by a hash of their content, to valid; only without Valid.
 	ValidShare float64 `yaml:"valid_share,omitempty" json:"valid_share,omitempty" jsonschema:"minimum=0,maximum=0.5,description=share of train rows (chosen by hash) that become valid when valid is not given"`
 
-	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt,enum=sharegpt,enum=alpaca,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
+	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt/completion,enum=sharegpt,enum=alpaca,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
 	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty" jsonschema:"description=names of the columns where they differ from the usual ones such as prompt: question"`
 
 	Seq        int    `yaml:"seq" json:"seq" jsonschema:"minimum=2,description=longest pack in tokens"`
@@ -25,6 +26,8 @@ type Config struct {
 	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=all,description=which tokens of a conversation are supervised; text is always supervised whole"`
 	// Documents says what is one document of a .txt file: the file, or each block between blank lines, or each line.
 	Documents string `yaml:"documents,omitempty" json:"documents,omitempty" jsonschema:"enum=file,enum=blocks,enum=lines,description=what is one document of a .txt file"`
+	// Date is the day that chat templates see as today. It is not the clock's, so that a run gives the same tokens on any day.
+	Date string `yaml:"date,omitempty" json:"date,omitempty" jsonschema:"description=the day (2006-01-02) that chat templates print as today"`
 	// Cache is the folder of built-in data sets; empty: the user's cache folder.
 	Cache string `yaml:"cache,omitempty" json:"cache,omitempty" jsonschema:"description=folder for built-in data sets (the user's cache folder when empty)"`
 }
@@ -44,7 +47,7 @@ type Sources []Source
 
 // Default is the configuration of a recipe that names no data.
 func Default() Config {
-	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file"}
+	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file", Date: "2024-07-26"}
 }
 
 // Problem is one thing wrong with a Config.
@@ -54,7 +57,7 @@ type Problem struct {
 }
 
 var (
-	formatNames = []string{"auto", "messages", "prompt", "sharegpt", "alpaca", "text", "tokens"}
+	formatNames = []string{"auto", "messages", "prompt/completion", "sharegpt", "alpaca", "text", "tokens"}
 	orders      = []string{"file", "shuffled"}
 	overlengths = []string{"error", "truncate", "drop", "split"}
 	losses      = []string{"assistant", "all"}
@@ -102,6 +105,9 @@ func (c Config) Validate() []Problem {
 	oneOf("overlength", c.Overlength, overlengths, false)
 	oneOf("loss", c.Loss, losses, false)
 	oneOf("documents", c.Documents, documents, true)
+	if _, err := time.Parse(time.DateOnly, c.Date); err != nil && c.Date != "" {
+		add("date", "expected a day such as 2024-07-26, found %q", c.Date)
+	}
 	if c.Seq < 2 {
 		add("seq", "expected at least 2 tokens, found %d", c.Seq)
 	}

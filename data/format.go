@@ -34,13 +34,14 @@ var formats = []formatEntry{
 	{"messages", []string{"messages"}, []string{"messages", "tools"}, messagesItem},
 	{"sharegpt", []string{"conversations"}, []string{"conversations", "system", "tools"}, shareGPTItem},
 	{"alpaca", []string{"instruction", "output"}, []string{"system", "instruction", "input", "output"}, alpacaItem},
-	{"prompt", []string{"prompt", "completion"}, []string{"prompt", "completion", "tools"}, promptItem},
-	{"tokens", []string{"input_ids"}, []string{"input_ids", "labels"}, tokensItem},
+	{"prompt/completion", []string{"prompt", "completion"}, []string{"prompt", "completion", "tools"}, promptItem},
+	{"tokens", []string{"ids"}, []string{"ids", "labels"}, tokensItem("ids")},
+	{"tokens", []string{"input_ids"}, []string{"input_ids", "labels"}, tokensItem("input_ids")},
 	{"text", []string{"text"}, []string{"text"}, textItem},
 }
 
 // columnKeys are the names that Config.Columns may map to other columns.
-var columnKeys = []string{"messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output", "text", "input_ids", "labels"}
+var columnKeys = []string{"messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output", "text", "ids", "input_ids", "labels"}
 
 // formatRow is a row whose columns are named by the keys of Config.Columns.
 type formatRow struct {
@@ -74,16 +75,22 @@ func (r formatRow) need(key string) (string, error) {
 // pickFormat finds the format of a file with the given columns.
 func pickFormat(s Source, columns []string) (formatEntry, error) {
 	has := func(key string) bool { return slices.Contains(columns, columnName(s.Columns, key)) }
+	var missing error
 	for _, f := range formats {
-		if s.Format == f.name || s.Format == "auto" && !slices.ContainsFunc(f.detect, func(key string) bool { return !has(key) }) {
-			for _, key := range f.detect {
-				if !has(key) {
-					return f, hint.Errorf("columns: {"+key+": name} maps it to another name",
-						"format %s: expected a column %s, found %s", f.name, columnName(s.Columns, key), strings.Join(columns, ", "))
-				}
-			}
+		if s.Format != "auto" && s.Format != f.name {
+			continue
+		}
+		i := slices.IndexFunc(f.detect, func(key string) bool { return !has(key) })
+		if i < 0 {
 			return f, nil
 		}
+		if s.Format != "auto" && missing == nil {
+			missing = hint.Errorf("columns: {"+f.detect[i]+": name} maps it to another name",
+				"format %s: expected a column %s, found %s", f.name, columnName(s.Columns, f.detect[i]), strings.Join(columns, ", "))
+		}
+	}
+	if missing != nil {
+		return formatEntry{}, missing
 	}
 	return formatEntry{}, hint.Errorf("set format and columns", "expected columns of one of the formats %s, found %s",
 		strings.Join(formatNames[1:], ", "), strings.Join(columns, ", "))
@@ -241,15 +248,18 @@ func textItem(r formatRow) (item, error) {
 	return item{text: &text}, err
 }
 
-// tokensItem reads token ids and, where there are any, labels: -100 or the id to predict at that position.
-func tokensItem(r formatRow) (item, error) {
-	ids, ok, err := r.ints(columnName(r.names, "input_ids"))
-	if err != nil || !ok {
-		return item{}, errors.Join(fmt.Errorf("expected a list of token ids, found null or no such column"), err)
+// tokensItem reads token ids from the column of that key and, where there are any, labels: -100 or the id to predict at that
+// position.
+func tokensItem(key string) func(formatRow) (item, error) {
+	return func(r formatRow) (item, error) {
+		ids, ok, err := r.ints(columnName(r.names, key))
+		if err != nil || !ok {
+			return item{}, errors.Join(fmt.Errorf("expected a list of token ids, found null or no such column"), err)
+		}
+		labels, _, err := r.ints(columnName(r.names, "labels"))
+		if err == nil && labels != nil && len(labels) != len(ids) {
+			err = fmt.Errorf("expected as many labels as tokens, found %d and %d", len(labels), len(ids))
+		}
+		return item{ids: ids, labels: labels}, err
 	}
-	labels, _, err := r.ints(columnName(r.names, "labels"))
-	if err == nil && labels != nil && len(labels) != len(ids) {
-		err = fmt.Errorf("expected as many labels as tokens, found %d and %d", len(labels), len(ids))
-	}
-	return item{ids: ids, labels: labels}, err
 }

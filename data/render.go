@@ -16,15 +16,29 @@ const ignored = -100
 
 // encoder turns items into tokens with labels.
 type encoder struct {
-	tok      *tokenizer.Tokenizer
+	tok      *tokenizer.Tokenizer // nil: only token ids can be read
+	vocab    int32
 	template *chat.Template
 	options  chat.Options
 	all      bool // every token of a conversation is supervised
 }
 
-func newEncoder(tok *tokenizer.Tokenizer, template *chat.Template, now time.Time, loss string) encoder {
-	e := encoder{tok: tok, template: template, all: loss == "all"}
-	e.options = chat.Options{Spans: true, Now: now}
+func newEncoder(o Options, c Config) (encoder, error) {
+	tok := o.Tokenizer
+	e := encoder{tok: tok, vocab: int32(o.Vocab), template: o.Template, all: c.Loss == "all"}
+	e.options = chat.Options{Spans: true}
+	if c.Date != "" {
+		var err error
+		if e.options.Now, err = time.Parse(time.DateOnly, c.Date); err != nil {
+			return e, fmt.Errorf("data.date: %w", err)
+		}
+	}
+	if tok == nil {
+		return e, nil
+	}
+	if e.vocab == 0 {
+		e.vocab = int32(tok.VocabSize())
+	}
 	if id, ok := tok.BOS(); ok {
 		e.options.BOS = tok.Token(id)
 	}
@@ -34,12 +48,15 @@ func newEncoder(tok *tokenizer.Tokenizer, template *chat.Template, now time.Time
 	if id, ok := tok.Pad(); ok {
 		e.options.Pad = tok.Token(id)
 	}
-	return e
+	return e, nil
 }
 
 // encode returns the tokens of an item. An example without any token is an empty row.
 func (e encoder) encode(it item) (Example, error) {
 	switch {
+	case it.ids == nil && e.tok == nil:
+		return Example{}, hint.Errorf("copy tokenizer.json into the model's folder, or use rows of token ids (format: tokens)",
+			"text needs a tokenizer, and the model has none")
 	case it.chat != nil:
 		return e.conversation(it)
 	case it.text != nil:
@@ -119,7 +136,7 @@ func (e encoder) text(text string, prompt int) (Example, error) {
 
 // tokens checks ids that were tokenized elsewhere.
 func (e encoder) tokens(ids, labels []int32) (Example, error) {
-	vocab := int32(e.tok.VocabSize())
+	vocab := e.vocab
 	for i, id := range ids {
 		if id < 0 || id >= vocab {
 			return Example{}, fmt.Errorf("position %d: expected a token id below %d, found %d", i, vocab, id)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"tune/internal/chat"
 	"tune/internal/hint"
@@ -20,12 +19,12 @@ import (
 
 // Options of Open.
 type Options struct {
-	Split     string // train, valid or test
-	Seed      uint64 // decides the order of train
-	Tokenizer *tokenizer.Tokenizer
-	Template  *chat.Template // nil is an error only when a row is a conversation
-	Cache     string         // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
-	Now       time.Time      // the clock of chat templates that print a date
+	Split     string               // train, valid or test
+	Seed      uint64               // decides the order of train
+	Tokenizer *tokenizer.Tokenizer // nil: rows must be token ids
+	Vocab     int                  // ids and labels of token rows lie below it; 0: the tokenizer's
+	Template  *chat.Template       // nil is an error only when a row is a conversation
+	Cache     string               // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
 }
 
 // Stream yields packs. One goroutine uses it at a time.
@@ -86,7 +85,9 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 	if blocks == 0 {
 		return nil, fmt.Errorf("data: %s: expected rows, found empty files", o.Split)
 	}
-	s.encoder = newEncoder(o.Tokenizer, o.Template, o.Now, c.Loss)
+	if s.encoder, err = newEncoder(o, c); err != nil {
+		return nil, err
+	}
 	s.loader = newLoader(s)
 	s.stats.Seq = c.Seq
 	return s, nil

@@ -29,7 +29,7 @@ type Config struct {
 // EvalConfig is the `eval` section of a recipe: measuring held-out data before, during and after training.
 type EvalConfig struct {
 	Every    int     `yaml:"every" json:"every,omitempty" jsonschema:"minimum=0,description=steps between evaluations; 0 evaluates before and after only"`
-	Limit    int     `yaml:"limit" json:"limit,omitempty" jsonschema:"minimum=0,description=most held-out sequences per evaluation; 0 takes all"`
+	Limit    int     `yaml:"limit" json:"limit,omitempty" jsonschema:"minimum=0,description=most sequences of valid per evaluation; 0 takes all. test is always measured whole"`
 	Patience int     `yaml:"patience" json:"patience,omitempty" jsonschema:"minimum=0,description=evaluations without a better loss after which training stops; 0 never stops early"`
 	MinDelta float64 `yaml:"min_delta" json:"min_delta,omitempty" jsonschema:"minimum=0,description=what counts as better in nats per token"`
 	Select   string  `yaml:"select" json:"select,omitempty" jsonschema:"enum=best,enum=last,description=which parameters are the result"`

@@ -224,10 +224,10 @@ func (r *run) all(ctx context.Context) error {
 	return nil
 }
 
-// judge measures the data of the result.
+// judge measures the data of the result: all of test, or else what evaluations during training look at.
 func (r *run) judge(ctx context.Context) (*measure, error) {
 	if r.Test != nil {
-		return r.evaluate(ctx, r.Test, r.test, r.Eval.Limit)
+		return r.evaluate(ctx, r.Test, r.test, 0)
 	}
 	return r.evaluate(ctx, r.Held, r.held, r.Eval.Limit)
 }
@@ -421,7 +421,7 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 		res.Chosen, res.After = s.BestStep, s.Best
 	}
 	if r.Test != nil {
-		m, err := r.evaluate(ctx, r.Test, r.test, r.Eval.Limit)
+		m, err := r.evaluate(ctx, r.Test, r.test, 0)
 		if err != nil {
 			return nil, err
 		}

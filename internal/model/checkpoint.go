@@ -164,6 +164,9 @@ func (c *Checkpoint) side(name string) ([]byte, error) {
 	return data, nil
 }
 
+// ErrNoTokenizer is wrapped by the error of a checkpoint that has weights alone; token ids can still be trained on and scored.
+var ErrNoTokenizer = errors.New("found none")
+
 // Tokenizer reads the model's tokenizer, once.
 func (c *Checkpoint) Tokenizer() (*tokenizer.Tokenizer, error) { return c.tokenizer() }
 
@@ -180,7 +183,7 @@ func (c *Checkpoint) readTokenizer() (*tokenizer.Tokenizer, error) {
 		return nil, err
 	}
 	if text == nil {
-		return nil, hint.Errorf("copy tokenizer.json of the model into the directory", "%s: expected tokenizer.json, found none", c.Path)
+		return nil, hint.Errorf("copy tokenizer.json of the model into the directory", "%s: expected tokenizer.json, %w", c.Path, ErrNoTokenizer)
 	}
 	config, err := c.side("tokenizer_config.json")
 	if err != nil {
