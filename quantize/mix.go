@@ -22,7 +22,7 @@ type Mix struct {
 	Default qtype.Type // what most tensors get
 }
 
-// mixes are llama.cpp's file types, in the order of their quality classes. Copy keeps every tensor as it is.
+// mixes are llama.cpp's file types, from the best to the smallest.
 var mixes = []Mix{
 	{"F32", 0, qtype.F32}, {"F16", 1, qtype.F16}, {"BF16", 32, qtype.BF16},
 	{"Q8_0", 7, qtype.Q8_0}, {"Q6_K", 18, qtype.Q6_K},
@@ -42,9 +42,15 @@ var aliases = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_
 // Mixes lists all mixes, from the best to the smallest.
 func Mixes() []Mix { return slices.Clone(mixes) }
 
+// copyMix keeps every tensor as it is and gives the file the usual order.
+const copyMix = "COPY"
+
 // ParseMix finds a mix by name, in any case.
 func ParseMix(name string) (Mix, error) {
 	upper := strings.ToUpper(name)
+	if upper == copyMix {
+		return Mix{Name: copyMix}, nil
+	}
 	if full, ok := aliases[upper]; ok {
 		upper = full
 	}
@@ -55,7 +61,7 @@ func ParseMix(name string) (Mix, error) {
 	for i, m := range mixes {
 		names[i] = m.Name
 	}
-	return Mix{}, hint.Errorf("one of "+strings.Join(names, " "), "mix: %q is not known", name)
+	return Mix{}, hint.Errorf("one of "+strings.Join(names, " ")+" "+copyMix, "mix: %q is not known", name)
 }
 
 // Facts are the numbers of a model that the rules of a mix depend on.
@@ -167,7 +173,7 @@ func Select(f Facts, tensors []Shape, mix Mix, o Options) ([]Choice, error) {
 		s.count[c].n = f.Layers
 	}
 	for i := range out {
-		if !allowed(out[i].Shape) {
+		if !allowed(out[i].Shape) || mix.Name == copyMix {
 			continue
 		}
 		if err := s.choose(&out[i]); err != nil {

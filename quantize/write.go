@@ -1,0 +1,456 @@
+package quantize
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"tune/internal/hint"
+	"tune/internal/qtype"
+)
+
+// chunkValues is what one worker decodes, encodes and writes at a time: as many whole rows of one matrix as fit, at least
+// one. Chunks are numbered through the whole file; the journal lists the numbers of those that are on disk.
+const chunkValues = 1 << 18
+
+// perChunk is the memory in bytes of one worker's value: as float32, and encoded in at most as many bytes.
+const perChunk = 8
+
+// WriteOptions of Plan.Write.
+type WriteOptions struct {
+	Threads  int   // 0: all
+	Memory   int64 // bytes that may be used beside mapped files; 0: as many as the threads want
+	Fresh    bool  // do not continue what an earlier run left
+	Progress func(done, total int64)
+	Note     func(text string) // what became of an earlier run; nil: not told
+	sync     int64             // bytes between two entries of the journal
+}
+
+// syncBytes bounds how much work a kill loses.
+const syncBytes = 64 << 20
+
+// chunk is rows [first, first+rows) of a tensor.
+type chunk struct {
+	number, tensor int
+	first, rows    int
+	matrix         int
+}
+
+// loaded is a tensor being worked on.
+type loaded struct {
+	data    []byte
+	weights []float32
+}
+
+// rows and columns of a tensor; vectors are one row.
+func (c *Choice) matrix() (rows, cols, perMatrix int) {
+	cols = c.colsOr1()
+	if cols == 0 {
+		return 0, 0, 0
+	}
+	rows, perMatrix = c.Elems()/cols, 1
+	if len(c.Dims) > 1 {
+		perMatrix = c.Dims[len(c.Dims)-2]
+	}
+	return rows, cols, perMatrix
+}
+
+func (c *Choice) colsOr1() int {
+	if len(c.Dims) == 0 {
+		return 1
+	}
+	return c.cols()
+}
+
+// chunks cuts a file into pieces that do not depend on threads or memory.
+func (p *Plan) chunks() (list []chunk) {
+	for t := range p.Choices {
+		rows, cols, per := p.Choices[t].matrix()
+		if rows == 0 {
+			continue
+		}
+		step := max(chunkValues/cols, 1)
+		for m := 0; m*per < rows; m++ {
+			for r := 0; r < per; r += step {
+				list = append(list, chunk{len(list), t, m*per + r, min(step, per-r), m})
+			}
+		}
+	}
+	return list
+}
+
+// Write writes the file: header first, then chunks wherever they belong, by as many workers as memory allows. It grows
+// under path.partial beside a journal; a run that was killed is continued by the next one of the same plan and leaves the
+// same bytes.
+func (p *Plan) Write(ctx context.Context, path string, o WriteOptions) error {
+	workers, err := p.workers(o)
+	if err != nil {
+		return err
+	}
+	list := p.chunks()
+	w, err := p.openPartial(path, len(list), o)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w.work(ctx, stop, list, workers)
+	if err := w.flush(); err != nil {
+		stop(err)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return w.finish()
+}
+
+// workers is how many fit into the memory.
+func (p *Plan) workers(o WriteOptions) (int, error) {
+	n := o.Threads
+	if n <= 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	if o.Memory <= 0 {
+		return n, nil
+	}
+	widest := chunkValues
+	for i := range p.Choices {
+		widest = max(widest, p.Choices[i].colsOr1())
+	}
+	one := int64(widest)*perChunk + p.src.Resident
+	if o.Memory < one+p.src.Resident { // one tensor is fetched while another is encoded
+		return 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for one tensor and a block of its rows, found %d", one+p.src.Resident, o.Memory)
+	}
+	return int(min(int64(n), (o.Memory-p.src.Resident)/one)), nil
+}
+
+// writer is a file in the making.
+type writer struct {
+	*Plan
+	o       WriteOptions
+	path    string
+	file    *os.File
+	journal *os.File
+	done    []bool // chunks on disk in an earlier run
+	mu      sync.Mutex
+	pending bytes.Buffer // numbers of chunks that are written but perhaps not on disk
+	unsaved int64
+	written int64
+	total   int64
+}
+
+// openPartial continues what lies at path.partial when its journal is of the same plan, and begins anew otherwise.
+func (p *Plan) openPartial(path string, chunks int, o WriteOptions) (*writer, error) {
+	if o.sync == 0 {
+		o.sync = syncBytes
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return nil, err
+	}
+	w := &writer{Plan: p, o: o, path: path, done: make([]bool, chunks)}
+	for i := range p.Choices {
+		w.total += p.Choices[i].Bytes()
+	}
+	kept := int64(0) // bytes of the partial file that occupy the disk already
+	journal, err := os.ReadFile(w.journalPath())
+	st, statErr := os.Stat(w.partialPath())
+	switch head := w.head(); {
+	case errors.Is(err, fs.ErrNotExist) || statErr != nil || o.Fresh:
+		journal = nil
+	case err != nil:
+		return nil, err
+	case !bytes.HasPrefix(journal, head) || st.Size() != p.Layout.Size:
+		w.note("an earlier run had another source or other options: the file is begun anew")
+		journal = nil
+	default:
+		journal = journal[:bytes.LastIndexByte(journal, '\n')+1] // the last line may have been cut off
+		n := w.readJournal(journal[len(head):])
+		kept = p.Layout.Size * int64(n) / int64(max(chunks, 1))
+		w.note(fmt.Sprintf("continuing an earlier run: %d of %d parts are written", n, chunks))
+	}
+	if free, ok := diskFree(filepath.Dir(path)); ok && free < p.Layout.Size-kept {
+		return nil, hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, p.Layout.Size-kept, free)
+	}
+	if err := w.open(journal); err != nil {
+		w.close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return w, nil
+}
+
+func (w *writer) partialPath() string { return w.path + ".partial" }
+func (w *writer) journalPath() string { return w.path + ".partial.journal" }
+func (w *writer) head() []byte        { return []byte("tune quantize " + w.stamp + "\n") }
+
+func (w *writer) note(text string) {
+	if w.o.Note != nil {
+		w.o.Note(text)
+	}
+}
+
+// readJournal marks the chunks that are done.
+func (w *writer) readJournal(text []byte) (n int) {
+	for line := range bytes.Lines(text) {
+		i, err := strconv.Atoi(string(bytes.TrimSuffix(line, []byte("\n"))))
+		if err == nil && i >= 0 && i < len(w.done) && !w.done[i] {
+			w.done[i] = true
+			n++
+		}
+	}
+	return n
+}
+
+// open makes both files; without a journal to continue they are emptied and the header is written.
+func (w *writer) open(journal []byte) (err error) {
+	flags := os.O_RDWR | os.O_CREATE
+	if journal == nil {
+		flags |= os.O_TRUNC
+		if err := os.Remove(w.journalPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if w.file, err = os.OpenFile(w.partialPath(), flags, 0o666); err != nil {
+		return err
+	}
+	if journal == nil {
+		if err := w.file.Truncate(w.Layout.Size); err != nil {
+			return err
+		}
+		if _, err := w.file.WriteAt(w.Layout.Head, 0); err != nil {
+			return err
+		}
+		if err := w.file.Sync(); err != nil {
+			return err
+		}
+		journal = w.head()
+	}
+	if w.journal, err = os.OpenFile(w.journalPath(), flags, 0o666); err != nil {
+		return err
+	}
+	if err := w.journal.Truncate(int64(len(journal))); err != nil {
+		return err
+	}
+	if _, err := w.journal.WriteAt(journal, 0); err != nil {
+		return err
+	}
+	if _, err := w.journal.Seek(int64(len(journal)), 0); err != nil {
+		return err
+	}
+	return w.journal.Sync()
+}
+
+func (w *writer) close() {
+	if w.file != nil {
+		w.file.Close()
+	}
+	if w.journal != nil {
+		w.journal.Close()
+	}
+}
+
+// finish gives the file its name.
+func (w *writer) finish() error {
+	err := w.file.Sync()
+	if e := w.file.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(w.partialPath(), w.path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	w.journal.Close()
+	if d, err := os.Open(filepath.Dir(w.path)); err == nil {
+		d.Sync() // the rename is durable where folders can be synced
+		d.Close()
+	}
+	return os.Remove(w.journalPath())
+}
+
+// work encodes all chunks that are not done. One goroutine fetches tensors in the order of the file and hands out their
+// chunks, so that no more tensors are alive than there are workers, and one.
+func (w *writer) work(ctx context.Context, stop context.CancelCauseFunc, list []chunk, workers int) {
+	type job struct {
+		chunk
+		*loaded
+	}
+	jobs := make(chan job)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			e := &encoder{}
+			for j := range jobs {
+				if ctx.Err() != nil {
+					continue
+				}
+				if err := w.encode(e, j.chunk, j.loaded); err != nil {
+					stop(err)
+				}
+			}
+		})
+	}
+	defer group.Wait()
+	defer close(jobs)
+	tensor, l := -1, (*loaded)(nil)
+	for _, c := range list {
+		if w.done[c.number] {
+			w.mu.Lock()
+			w.count(c)
+			w.mu.Unlock()
+			continue
+		}
+		if c.tensor != tensor {
+			t, err := w.src.Tensors.Tensor(w.Choices[c.tensor].Name)
+			if err != nil {
+				stop(err)
+				return
+			}
+			if t.Type != w.Choices[c.tensor].Type || int64(len(t.Data)) != t.Bytes() {
+				stop(fmt.Errorf("tensor %s: expected %s, found %d bytes of %s", t.Name, w.Choices[c.tensor].Type, len(t.Data), t.Type))
+				return
+			}
+			tensor, l = c.tensor, &loaded{t.Data, w.weights(&w.Choices[c.tensor])}
+		}
+		select {
+		case jobs <- job{c, l}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// encoder is the memory of one worker.
+type encoder struct {
+	values, check []float32
+	out           []byte
+}
+
+func grow[T any](x []T, n int) []T {
+	if cap(x) < n {
+		return make([]T, n)
+	}
+	return x[:n]
+}
+
+// encode writes one chunk.
+func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
+	c := &w.Choices[k.tensor]
+	_, cols, per := c.matrix()
+	fromRow, _ := c.Type.RowBytes(cols)
+	toRow, _ := c.To.RowBytes(cols) // both were checked with the layout
+	src := l.data[int64(k.first)*fromRow : int64(k.first+k.rows)*fromRow]
+	out := src
+	if from, to := c.Type.Row(), c.To.Row(); from.Decode != nil {
+		e.values = grow(e.values, k.rows*cols)
+		from.Decode(e.values, src)
+		at, largest := scan(e.values)
+		if at >= 0 {
+			return hint.Errorf("the checkpoint is damaged or its training diverged", "tensor %s: value %s is %v", c.Name, index(c.Dims, k.first*cols+at), e.values[at])
+		}
+		if c.To != c.Type {
+			e.out = grow(e.out, int(toRow)*k.rows)
+			out = e.out
+			if l.weights != nil {
+				m := k.first / per
+				to.EncodeWeighted(out, e.values, l.weights[m*cols:(m+1)*cols])
+			} else {
+				to.Encode(out, e.values)
+			}
+			if largest >= risky && c.To != qtype.F32 && c.To != qtype.BF16 {
+				to.Decode(e.values, out)
+				if at, _ := scan(e.values); at >= 0 {
+					return hint.Errorf("give it another type with --tensor-type", "tensor %s: value %s is too large for %s", c.Name, index(c.Dims, k.first*cols+at), c.To)
+				}
+			}
+		}
+	}
+	if _, err := w.file.WriteAt(out, w.Layout.Offsets[k.tensor]+int64(k.first)*toRow); err != nil {
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	release(src)
+	return w.record(k)
+}
+
+// risky values may need scales that half precision cannot hold.
+const risky = 1 << 13
+
+// scan finds the first value that is not finite, -1 without one, and the largest magnitude.
+func scan(x []float32) (at int, largest float32) {
+	m := uint32(0)
+	for _, v := range x {
+		m = max(m, math.Float32bits(v)&^(1<<31))
+	}
+	if m < 0x7f800000 {
+		return -1, math.Float32frombits(m)
+	}
+	for i, v := range x {
+		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
+			return i, 0
+		}
+	}
+	return -1, 0
+}
+
+// index writes a position in a tensor, outermost first.
+func index(dims []int, at int) string {
+	x := make([]int, len(dims))
+	for i := len(dims) - 1; i >= 0; i-- {
+		x[i], at = at%dims[i], at/dims[i]
+	}
+	return fmt.Sprint(x)
+}
+
+// record counts a chunk and, now and then, puts the numbers of what is written into the journal after the file is on disk.
+func (w *writer) record(k chunk) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(&w.pending, "%d\n", k.number)
+	w.unsaved += w.count(k)
+	if w.unsaved < w.o.sync {
+		return nil
+	}
+	return w.save()
+}
+
+// count adds a chunk to the progress.
+func (w *writer) count(k chunk) int64 {
+	c := &w.Choices[k.tensor]
+	row, _ := c.To.RowBytes(c.colsOr1())
+	w.written += row * int64(k.rows)
+	if w.o.Progress != nil {
+		w.o.Progress(w.written, w.total)
+	}
+	return row * int64(k.rows)
+}
+
+// flush makes the journal complete, also when the work was stopped.
+func (w *writer) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.save()
+}
+
+func (w *writer) save() error {
+	if w.pending.Len() == 0 {
+		return nil
+	}
+	if err := w.file.Sync(); err != nil {
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	if _, err := w.journal.Write(w.pending.Bytes()); err != nil {
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	w.pending.Reset()
+	w.unsaved = 0
+	return w.journal.Sync()
+}
