@@ -59,50 +59,6 @@ func tokenRows(t *testing.T, from, to string) {
 	}
 }
 
-// withTokenizer copies a golden checkpoint, which has no tokenizer, and gives it one: the 256 bytes, then words that no
-// text can reach.
-func withTokenizer(t *testing.T, name string) string {
-	t.Helper()
-	from, to := testkit.Golden(t, "models/"+name), t.TempDir()
-	var config struct {
-		V int `json:"vocab_size"`
-	}
-	for _, f := range []string{"config.json", "model.safetensors"} {
-		b, err := os.ReadFile(filepath.Join(from, f))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, f), b, 0o644)
-		}
-		if err == nil && f == "config.json" {
-			err = json.Unmarshal(b, &config)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	vocab := map[string]int{}
-	for b := range 256 { // byte-level BPE writes bytes that are no visible characters as those from 256 on
-		if r := rune(b); b > 32 && b < 127 || b > 160 && b != 173 {
-			vocab[string(r)] = len(vocab)
-		}
-	}
-	for r := rune(256); len(vocab) < 256; r++ {
-		vocab[string(r)] = len(vocab)
-	}
-	for i := len(vocab); i < config.V; i++ {
-		vocab[fmt.Sprintf("word%d", i)] = i
-	}
-	level := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
-	text, err := json.Marshal(map[string]any{"version": "1.0", "added_tokens": []any{}, "pre_tokenizer": level, "decoder": level,
-		"model": map[string]any{"type": "BPE", "vocab": vocab, "merges": []string{}}})
-	if err == nil {
-		err = os.WriteFile(filepath.Join(to, "tokenizer.json"), text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return to
-}
-
 const goldenRecipe = `base: %s
 precision: f32
 data: {train: %s, format: tokens, seq: 16, packing: false, order: file}
@@ -112,12 +68,13 @@ export: {merged: true, type: f32, gguf: none}
 output: %s
 `
 
-// The PEFT run llama3 as a user would do it: recipe and JSON lines in, adapter and merged model out.
+// The PEFT run llama3 as a user would do it: recipe and JSON lines of token ids in, adapter and merged model out. The base has
+// no tokenizer, and needs none.
 func TestGoldenRunFromRecipe(t *testing.T) {
 	golden, dir := testkit.Golden(t, "lora/llama3"), t.TempDir()
 	rows, recipe, out := filepath.Join(dir, "rows.jsonl"), filepath.Join(dir, "golden.yaml"), filepath.Join(dir, "out")
 	tokenRows(t, filepath.Join(golden, "batches.safetensors"), rows)
-	text := fmt.Sprintf(goldenRecipe, withTokenizer(t, "llama3"), rows, filepath.Join(golden, "adapter_init"), out)
+	text := fmt.Sprintf(goldenRecipe, testkit.Golden(t, "models/llama3"), rows, filepath.Join(golden, "adapter_init"), out)
 	if err := os.WriteFile(recipe, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

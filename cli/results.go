@@ -87,11 +87,16 @@ func (j *job) writeHF(dir string, src tensor.Source, typ string, untied bool) er
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
+	return j.base.WriteHF(dir, src, model.HFOptions{Type: t, Untied: untied, Metadata: j.facts()})
+}
+
+// facts is the provenance as metadata of model files.
+func (j *job) facts() map[string]string {
 	facts := map[string]string{}
 	for k, v := range j.provenance() {
 		facts["tune."+k] = fmt.Sprint(v)
 	}
-	return j.base.WriteHF(dir, src, model.HFOptions{Type: t, Untied: untied, Metadata: facts})
+	return facts
 }
 
 func (j *job) writeGGUF(path string, src tensor.Source, typ string, untied bool) ([]string, error) {
@@ -101,7 +106,7 @@ func (j *job) writeGGUF(path string, src tensor.Source, typ string, untied bool)
 	}
 	base := *j.base
 	base.Spec.Tied = base.Spec.Tied && !untied
-	x, err := base.GGUF(src, model.GGUFOptions{Type: t})
+	x, err := base.GGUF(src, model.GGUFOptions{Type: t, Metadata: j.facts()})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,10 @@ import (
 )
 
 // Fact is a line of a table in the report.
-type Fact struct{ Name, Value string }
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Sample is a held-out example with the model's answers.
 type Sample struct {
