@@ -20,25 +20,25 @@ func encodeQ2_K(dst []byte, x, importance []float32) {
 	var codes [256]uint8
 	var scales, minima, sums [16]float32
 	var scale4, low4 [16]uint8
-	var w [16]float32
+	var w [256]float32
 	var d, dmin float32
+	g := searchGrid
 	if importance == nil {
-		g := grid{first: -0.5, step: 0.1, steps: 15, absolute: true}
-		for j := range 16 {
-			group := x[16*j:][:16]
-			for i, v := range group {
-				w[i] = abs32(v)
-			}
-			scales[j], minima[j] = searchAffine(3, group, w[:], codes[16*j:][:16], g)
+		g = grid{first: -0.5, step: 0.1, steps: 15, absolute: true}
+		for i, v := range x {
+			w[i] = abs32(v)
 		}
-		d, dmin = roundToTop(15, scales[:], scale4[:]), roundToTop(15, minima[:], low4[:])
 	} else {
 		sigma2 := sumSquares(x) / 256
 		for j := range 16 {
-			group := x[16*j:][:16]
-			sums[j] = importanceWeights(w[:], group, importance[16*j:], sigma2)
-			scales[j], minima[j] = searchAffine(3, group, w[:], codes[16*j:][:16], searchGrid)
+			sums[j] = importanceWeights(w[16*j:][:16], x[16*j:], importance[16*j:], sigma2)
 		}
+	}
+	searchAffine8(3, 16, x, w[:], codes[:], scales[:], minima[:], g)
+	searchAffine8(3, 16, x[128:], w[128:], codes[128:], scales[8:], minima[8:], g)
+	if importance == nil {
+		d, dmin = roundToTop(15, scales[:], scale4[:]), roundToTop(15, minima[:], low4[:])
+	} else {
 		d, dmin = searchPositive(15, scales[:], sums[:], scale4[:]), searchPositive(15, minima[:], sums[:], low4[:])
 	}
 	putF16(dst[80:], d)

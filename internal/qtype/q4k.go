@@ -54,25 +54,24 @@ func putScaleMin(p []byte, g int, scale, low uint8) {
 func encodeGroups32(top int32, dst []byte, x, importance []float32, g grid, codes *[256]uint8) {
 	var scales, minima, sums [8]float32
 	var scale6, low6 [8]uint8
-	var w [32]float32
+	var w [256]float32
 	var d, dmin float32
 	if importance == nil {
 		for j := range 8 {
 			group := x[32*j:][:32]
 			mean := sqrt32(sumSquares(group) / 32)
 			for i, v := range group {
-				w[i] = mean + abs32(v)
+				w[32*j+i] = mean + abs32(v)
 			}
-			scales[j], minima[j] = searchAffine(top, group, w[:], codes[32*j:][:32], g)
 		}
+		searchAffine8(top, 32, x, w[:], codes[:], scales[:], minima[:], g)
 		d, dmin = roundToTop(63, scales[:], scale6[:]), roundToTop(63, minima[:], low6[:])
 	} else {
 		sigma2 := 2 * sumSquares(x) / 256
 		for j := range 8 {
-			group := x[32*j:][:32]
-			sums[j] = importanceWeights(w[:], group, importance[32*j:], sigma2)
-			scales[j], minima[j] = searchAffine(top, group, w[:], codes[32*j:][:32], searchGrid)
+			sums[j] = importanceWeights(w[32*j:][:32], x[32*j:], importance[32*j:], sigma2)
 		}
+		searchAffine8(top, 32, x, w[:], codes[:], scales[:], minima[:], searchGrid)
 		d, dmin = searchPositive(63, scales[:], sums[:], scale6[:]), searchPositive(63, minima[:], sums[:], low6[:])
 	}
 	putF16(dst, d)

@@ -114,9 +114,9 @@ func symmetricSums(top int32, x, w []float32, inv float32) (xl, ll float32) {
 	return xl, ll
 }
 
-// searchSymmetric finds scale and codes 0 ... 2·top-1 (value scale·(code-top)) of small weighted squared error: of 19
+// searchSymmetricPlain finds scale and codes 0 ... 2·top-1 (value scale·(code-top)) of small weighted squared error: of 19
 // grids around the one that maps the extreme value to -top the best one, with its best scale.
-func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
+func searchSymmetricPlain(top int32, x, w []float32, codes []uint8) (scale float32) {
 	peak, magnitude := extreme(x)
 	if magnitude < smallest {
 		clear(codes)
@@ -132,18 +132,27 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 		if step == 0 {
 			continue
 		}
-		inv := -(float32(top) + float32(float32(0.1)*float32(step))) / peak
+		inv := symmetricNumerator(float32(top), step) / peak
 		xl, ll := symmetricSums(top, x, w, inv)
 		if ll > 0 && xl*xl > best*ll {
 			scale = xl / ll
 			best, chosen = scale*xl, inv
 		}
 	}
+	symmetricCode(top, x, chosen, codes)
+	return scale
+}
+
+// symmetricNumerator divided by the extreme value is the inverse scale of a step of searchSymmetric.
+func symmetricNumerator(top float32, step int) float32 {
+	return -(top + float32(float32(0.1)*float32(step)))
+}
+
+func symmetricCode(top int32, x []float32, inv float32, codes []uint8) {
 	codes = codes[:len(x)]
 	for i, v := range x {
-		codes[i] = uint8(top + max(-top, min(top-1, nearest(chosen*v))))
+		codes[i] = uint8(top + max(-top, min(top-1, nearest(inv*v))))
 	}
-	return scale
 }
 
 // refineSymmetric finds scale and codes 0 ... 2·top-1 by weighted (x²) coordinate descent from the plain grid.
@@ -283,6 +292,13 @@ func searchAffine(top int32, x, w []float32, codes []uint8, g grid) (scale, mini
 		codes[i] = uint8(chosen[i])
 	}
 	return scale, -low
+}
+
+// searchAffine8Plain searches eight groups of n values one after the other.
+func searchAffine8Plain(top int32, n int, x, w []float32, codes []uint8, scales, minima []float32, g grid) {
+	for j := range 8 {
+		scales[j], minima[j] = searchAffine(top, x[n*j:][:n], w[n*j:][:n], codes[n*j:][:n], g)
+	}
 }
 
 // searchPositive finds a scale and codes of at most top for values that are not negative: nine grids, then coordinate

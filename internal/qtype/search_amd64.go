@@ -1,0 +1,108 @@
+//go:build !purego
+
+package qtype
+
+import "tune/kernels"
+
+// vectors says whether the assembly may run; TUNE_KERNELS=plain turns it off with the rest.
+var vectors = kernels.Level() != "plain"
+
+//go:noescape
+func affineLimitsAVX2(s *affineLanes, n int)
+
+//go:noescape
+func affineStepAVX2(s *affineLanes, n int, top int32, numerator float32, absolute, start bool)
+
+//go:noescape
+func affineCodesAVX2(s *affineLanes, n int, top int32)
+
+//go:noescape
+func symmetricSumsAVX2(s *symmetricLanes, x, w *float32, n int, top int32, peak float32, numerators *[24]float32)
+
+// searchAffine8 is searchAffine of eight groups of n values.
+func searchAffine8(top int32, n int, x, w []float32, codes []uint8, scales, minima []float32, g grid) {
+	if !vectors {
+		searchAffine8Plain(top, n, x, w, codes, scales, minima, g)
+		return
+	}
+	var s affineLanes
+	for j := range 8 {
+		xs, ws := x[n*j:][:n], w[n*j:][:n]
+		for i, v := range xs {
+			s.x[i&31][j], s.w[i&31][j] = v, ws[i]
+		}
+	}
+	affineLimitsAVX2(&s, n)
+	low := s.low
+	affineStepAVX2(&s, n, top, float32(top), g.absolute, true)
+	for i := 0; i <= g.steps; i++ {
+		affineStepAVX2(&s, n, top, g.first+float32(g.step*float32(i))+float32(top), g.absolute, false)
+	}
+	affineCodesAVX2(&s, n, top)
+	for j := range 8 {
+		c := codes[n*j:][:n]
+		if s.high[j] <= low[j] {
+			clear(c)
+			scales[j], minima[j] = 0, -low[j]
+			continue
+		}
+		for i := range c {
+			c[i] = uint8(s.l[i&31][j])
+		}
+		scales[j], minima[j] = s.scale[j], -s.low[j]
+	}
+}
+
+// symmetricNumerators are the grids of searchSymmetric for top 4, 8, 16, 32, in the order of the search.
+var symmetricNumerators = func() (table [4][24]float32) {
+	for i := range table {
+		top, row := float32(int(4)<<i), &table[i]
+		row[0] = -top
+		n := 1
+		for step := -9; step <= 9; step++ {
+			if step != 0 {
+				row[n] = symmetricNumerator(top, step)
+				n++
+			}
+		}
+	}
+	return table
+}()
+
+func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
+	if !vectors {
+		return searchSymmetricPlain(top, x, w, codes)
+	}
+	peak, magnitude := extreme(x)
+	if magnitude < smallest {
+		clear(codes)
+		return 0
+	}
+	var s symmetricLanes
+	table := 0
+	for top > 4<<table {
+		table++
+	}
+	symmetricSumsAVX2(&s, &x[0], &w[:len(x)][0], len(x), top, peak, &symmetricNumerators[table])
+	if s.ll[0] != 0 {
+		scale = s.xl[0] / s.ll[0]
+	}
+	best, chosen := scale*s.xl[0], s.inv[0]
+	for i := 1; i < 19; i++ {
+		if xl, ll := s.xl[i], s.ll[i]; ll > 0 && xl*xl > best*ll {
+			scale = xl / ll
+			best, chosen = scale*xl, s.inv[i]
+		}
+	}
+	symmetricCode(top, x, chosen, codes)
+	return scale
+}
+
+// affineLanes is the state of eight affine searches; lane j of element i belongs to value i of group j.
+type affineLanes struct {
+	x, w, l                                       [32][8]float32 // values, weights, codes
+	low, high, scale, best, sumW, sumX, from, inv [8]float32
+}
+
+// symmetricLanes are the 19 grids of a symmetric search and their sums.
+type symmetricLanes struct{ inv, xl, ll [24]float32 }

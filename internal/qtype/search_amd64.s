@@ -1,0 +1,265 @@
+//go:build !purego
+
+#include "textflag.h"
+#include "go_asm.h"
+
+// Eight searches run side by side, one in each lane, each with the operations of the plain form in the same order; no
+// fused multiply-add.
+
+DATA ·searchWords+0(SB)/4, $0x4b400000  // 1.5·2²³
+DATA ·searchWords+4(SB)/4, $0x007fffff
+DATA ·searchWords+8(SB)/4, $0x00400000
+DATA ·searchWords+12(SB)/4, $0x7fffffff
+GLOBL ·searchWords(SB), RODATA|NOPTR, $16
+
+// CODES rounds Y4 to integers in 0 ... Y12. Y15, Y14, Y13: the words above. Y9: 0.
+#define CODES(r) \
+	VADDPS    Y15, r, r \
+	VPAND     Y14, r, r \
+	VPSUBD    Y13, r, r \
+	VPMAXSD   Y9, r, r  \
+	VPMINSD   Y12, r, r \
+	VCVTDQ2PS r, r
+
+#define CONSTANTS \
+	VBROADCASTSS ·searchWords+0(SB), Y15 \
+	VBROADCASTSS ·searchWords+4(SB), Y14 \
+	VBROADCASTSS ·searchWords+8(SB), Y13 \
+	VXORPS       Y9, Y9, Y9
+
+// func affineLimitsAVX2(s *affineLanes, n int)
+TEXT ·affineLimitsAVX2(SB), NOSPLIT, $0-16
+	MOVQ    s+0(FP), DI
+	MOVQ    n+8(FP), CX
+	SHLQ    $5, CX
+	VMOVUPS affineLanes_x(DI), Y0
+	VMOVUPS Y0, Y1
+	VMOVUPS affineLanes_w(DI), Y2
+	VMULPS  Y0, Y2, Y3
+	MOVQ    $32, SI
+limits:
+	VMOVUPS   affineLanes_x(DI)(SI*1), Y4
+	VCMPPS    $0x11, Y0, Y4, Y5 // x < low
+	VBLENDVPS Y5, Y4, Y0, Y0
+	VCMPPS    $0x1e, Y1, Y4, Y5 // x > high
+	VBLENDVPS Y5, Y4, Y1, Y1
+	VMOVUPS   affineLanes_w(DI)(SI*1), Y6
+	VADDPS    Y6, Y2, Y2
+	VMULPS    Y4, Y6, Y6
+	VADDPS    Y6, Y3, Y3
+	ADDQ      $32, SI
+	CMPQ      SI, CX
+	JLT       limits
+	VXORPS    Y5, Y5, Y5
+	VCMPPS    $0x1e, Y5, Y0, Y6 // low > 0
+	VANDNPS   Y0, Y6, Y0
+	VMOVUPS   Y0, affineLanes_low(DI)
+	VMOVUPS   Y1, affineLanes_high(DI)
+	VMOVUPS   Y2, affineLanes_sumW(DI)
+	VMOVUPS   Y3, affineLanes_sumX(DI)
+	VZEROUPPER
+	RET
+
+// func affineStepAVX2(s *affineLanes, n int, top int32, numerator float32, absolute, start bool)
+TEXT ·affineStepAVX2(SB), NOSPLIT, $0-26
+	MOVQ         s+0(FP), DI
+	MOVQ         n+8(FP), CX
+	SHLQ         $5, CX
+	CONSTANTS
+	VBROADCASTSS top+16(FP), Y12
+	VMOVUPS      affineLanes_low(DI), Y11
+	VMOVUPS      affineLanes_high(DI), Y3
+	VSUBPS       Y11, Y3, Y3
+	VBROADCASTSS numerator+20(FP), Y10
+	VDIVPS       Y3, Y10, Y10
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	XORQ         SI, SI
+sums:
+	VMOVUPS affineLanes_x(DI)(SI*1), Y3
+	VSUBPS  Y11, Y3, Y4
+	VMULPS  Y10, Y4, Y4
+	CODES(Y4)
+	VMOVUPS Y4, affineLanes_l(DI)(SI*1)
+	VMULPS  affineLanes_w(DI)(SI*1), Y4, Y5
+	VADDPS  Y5, Y0, Y0
+	VMULPS  Y4, Y5, Y6
+	VADDPS  Y6, Y1, Y1
+	VMULPS  Y3, Y5, Y6
+	VADDPS  Y6, Y2, Y2
+	ADDQ    $32, SI
+	CMPQ    SI, CX
+	JLT     sums
+	MOVBLZX start+25(FP), AX
+	TESTL   AX, AX
+	JZ      solve
+
+	// the first grid: scale 1/inv, minimum as it is
+	VPCMPEQD     Y8, Y8, Y8
+	MOVL         $0x3f800000, AX
+	MOVL         AX, X4
+	VPBROADCASTD X4, Y4
+	VDIVPS       Y10, Y4, Y4
+	VMOVUPS      Y11, Y5
+	JMP          error
+
+solve:
+	VMOVUPS   affineLanes_sumW(DI), Y6
+	VMOVUPS   affineLanes_sumX(DI), Y7
+	VMULPS    Y1, Y6, Y3
+	VMULPS    Y0, Y0, Y4
+	VSUBPS    Y4, Y3, Y3       // det = sumW·l2 - l1·l1
+	VMULPS    Y2, Y6, Y4
+	VMULPS    Y0, Y7, Y5
+	VSUBPS    Y5, Y4, Y4
+	VDIVPS    Y3, Y4, Y4       // scale = (sumW·lx - sumX·l1) / det
+	VMULPS    Y7, Y1, Y5
+	VMULPS    Y2, Y0, Y6
+	VSUBPS    Y6, Y5, Y5
+	VDIVPS    Y3, Y5, Y5       // minimum = (l2·sumX - l1·lx) / det
+	VCMPPS    $0x1e, Y9, Y5, Y6
+	VDIVPS    Y1, Y2, Y7
+	VBLENDVPS Y6, Y7, Y4, Y4   // where it is positive: 0, and scale = lx / l2
+	VANDNPS   Y5, Y6, Y5
+	VCMPPS    $0x1e, Y9, Y3, Y8 // det > 0
+
+error:
+	VXORPS  Y0, Y0, Y0
+	XORQ    SI, SI
+	MOVBLZX absolute+24(FP), AX
+	TESTL   AX, AX
+	JNZ     absolutes
+squares:
+	VMULPS affineLanes_l(DI)(SI*1), Y4, Y1
+	VADDPS Y5, Y1, Y1
+	VSUBPS affineLanes_x(DI)(SI*1), Y1, Y1
+	VMULPS Y1, Y1, Y1
+	VMULPS affineLanes_w(DI)(SI*1), Y1, Y1
+	VADDPS Y1, Y0, Y0
+	ADDQ   $32, SI
+	CMPQ   SI, CX
+	JLT    squares
+	JMP    compare
+absolutes:
+	VBROADCASTSS ·searchWords+12(SB), Y2
+absolutesLoop:
+	VMULPS affineLanes_l(DI)(SI*1), Y4, Y1
+	VADDPS Y5, Y1, Y1
+	VSUBPS affineLanes_x(DI)(SI*1), Y1, Y1
+	VANDPS Y2, Y1, Y1
+	VMULPS affineLanes_w(DI)(SI*1), Y1, Y1
+	VADDPS Y1, Y0, Y0
+	ADDQ   $32, SI
+	CMPQ   SI, CX
+	JLT    absolutesLoop
+
+compare:
+	MOVBLZX   start+25(FP), AX
+	TESTL     AX, AX
+	JNZ       keep
+	VCMPPS    $0x11, affineLanes_best(DI), Y0, Y1 // error < best
+	VANDPS    Y1, Y8, Y8
+keep:
+	VMOVUPS   affineLanes_best(DI), Y1
+	VBLENDVPS Y8, Y0, Y1, Y1
+	VMOVUPS   Y1, affineLanes_best(DI)
+	VMOVUPS   affineLanes_scale(DI), Y1
+	VBLENDVPS Y8, Y4, Y1, Y1
+	VMOVUPS   Y1, affineLanes_scale(DI)
+	VBLENDVPS Y8, Y5, Y11, Y1
+	VMOVUPS   Y1, affineLanes_low(DI)
+	VMOVUPS   affineLanes_from(DI), Y1
+	VBLENDVPS Y8, Y11, Y1, Y1
+	VMOVUPS   Y1, affineLanes_from(DI)
+	VMOVUPS   affineLanes_inv(DI), Y1
+	VBLENDVPS Y8, Y10, Y1, Y1
+	VMOVUPS   Y1, affineLanes_inv(DI)
+	VZEROUPPER
+	RET
+
+// func affineCodesAVX2(s *affineLanes, n int, top int32)
+TEXT ·affineCodesAVX2(SB), NOSPLIT, $0-20
+	MOVQ         s+0(FP), DI
+	MOVQ         n+8(FP), CX
+	SHLQ         $5, CX
+	CONSTANTS
+	VBROADCASTSS top+16(FP), Y12
+	VMOVUPS      affineLanes_from(DI), Y11
+	VMOVUPS      affineLanes_inv(DI), Y10
+	XORQ         SI, SI
+codes:
+	VMOVUPS affineLanes_x(DI)(SI*1), Y4
+	VSUBPS  Y11, Y4, Y4
+	VMULPS  Y10, Y4, Y4
+	CODES(Y4)
+	VMOVUPS Y4, affineLanes_l(DI)(SI*1)
+	ADDQ    $32, SI
+	CMPQ    SI, CX
+	JLT     codes
+	VZEROUPPER
+	RET
+
+// SYMMETRIC adds the terms of one value for eight grids. Y0 x, Y1 w, Y2 w·x; Y12 -top, Y11 top-1.
+#define SYMMETRIC(offset, xl, ll) \
+	VMULPS    (symmetricLanes_inv+offset)(DI), Y0, Y9 \
+	VADDPS    Y15, Y9, Y9  \
+	VPAND     Y14, Y9, Y9  \
+	VPSUBD    Y13, Y9, Y9  \
+	VPMINSD   Y11, Y9, Y9  \
+	VPMAXSD   Y12, Y9, Y9  \
+	VCVTDQ2PS Y9, Y9       \
+	VMULPS    Y9, Y2, Y10  \
+	VADDPS    Y10, xl, xl  \
+	VMULPS    Y9, Y1, Y10  \
+	VMULPS    Y9, Y10, Y10 \
+	VADDPS    Y10, ll, ll
+
+// func symmetricSumsAVX2(s *symmetricLanes, x, w *float32, n int, top int32, peak float32, numerators *[24]float32)
+TEXT ·symmetricSumsAVX2(SB), NOSPLIT, $0-48
+	MOVQ         s+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         w+16(FP), DX
+	MOVQ         n+24(FP), CX
+	MOVQ         numerators+40(FP), BX
+	VBROADCASTSS peak+36(FP), Y0
+	VMOVUPS      0(BX), Y1
+	VDIVPS       Y0, Y1, Y1
+	VMOVUPS      Y1, symmetricLanes_inv(DI)
+	VMOVUPS      32(BX), Y1
+	VDIVPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (symmetricLanes_inv+32)(DI)
+	VMOVUPS      64(BX), Y1
+	VDIVPS       Y0, Y1, Y1
+	VMOVUPS      Y1, (symmetricLanes_inv+64)(DI)
+	CONSTANTS
+	VBROADCASTSS top+32(FP), Y11
+	VPXOR        Y12, Y12, Y12
+	VPSUBD       Y11, Y12, Y12
+	VPCMPEQD     Y3, Y3, Y3
+	VPADDD       Y3, Y11, Y11
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	XORQ         AX, AX
+values:
+	VBROADCASTSS (SI)(AX*4), Y0
+	VBROADCASTSS (DX)(AX*4), Y1
+	VMULPS       Y0, Y1, Y2
+	SYMMETRIC(0, Y3, Y6)
+	SYMMETRIC(32, Y4, Y7)
+	SYMMETRIC(64, Y5, Y8)
+	INCQ         AX
+	CMPQ         AX, CX
+	JLT          values
+	VMOVUPS      Y3, symmetricLanes_xl(DI)
+	VMOVUPS      Y4, (symmetricLanes_xl+32)(DI)
+	VMOVUPS      Y5, (symmetricLanes_xl+64)(DI)
+	VMOVUPS      Y6, symmetricLanes_ll(DI)
+	VMOVUPS      Y7, (symmetricLanes_ll+32)(DI)
+	VMOVUPS      Y8, (symmetricLanes_ll+64)(DI)
+	VZEROUPPER
+	RET

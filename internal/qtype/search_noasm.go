@@ -1,0 +1,11 @@
+//go:build !amd64 || purego
+
+package qtype
+
+func searchAffine8(top int32, n int, x, w []float32, codes []uint8, scales, minima []float32, g grid) {
+	searchAffine8Plain(top, n, x, w, codes, scales, minima, g)
+}
+
+func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
+	return searchSymmetricPlain(top, x, w, codes)
+}
