@@ -40,6 +40,7 @@ func commands(e *env) []*cli.Command {
 		scoreCommand(e),
 		mergeCommand(e),
 		convertCommand(e),
+		quantizeCommand(e),
 		dataCommand(e),
 		inspectCommand(e),
 		tokenizerCommand(e),

@@ -1,0 +1,300 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/internal/hint"
+	"tune/internal/model"
+	"tune/internal/qtype"
+	"tune/internal/tensor"
+	"tune/lora"
+	"tune/quantize"
+	"tune/recipes"
+)
+
+func quantizeCommand(e *env) *cli.Command {
+	var names []string
+	for _, m := range quantize.Mixes() {
+		names = append(names, m.Name)
+	}
+	return &cli.Command{
+		Name:      "quantize",
+		Usage:     "write a model as a GGUF file of a quantized mix",
+		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf",
+		Description: `SOURCE is a Hugging Face folder, a GGUF file or a built-in model; --adapter is merged on the way. The file holds the bytes that
+llama-quantize writes. It grows under OUT.gguf.partial; an interrupted run is continued by the same command. --dry-run needs no
+OUT.gguf. Mixes, from the best to the smallest:
+
+` + wrap(append(names, "COPY"), 120),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "mix", Required: true, Usage: "`MIX` of types, such as Q4_K_M"},
+			&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter to merge"},
+			&cli.StringFlag{Name: "imatrix", Usage: "`FILE` with the importance of columns, from tune imatrix or llama-imatrix"},
+			&cli.BoolFlag{Name: "pure", Usage: "give every matrix the mix's own type"},
+			&cli.StringFlag{Name: "output-tensor-type", Usage: "`TYPE` of output.weight (of token_embd.weight when it is the head)"},
+			&cli.StringFlag{Name: "token-embedding-type", Usage: "`TYPE` of token_embd.weight"},
+			&cli.StringSliceFlag{Name: "tensor-type", Usage: "`REGEX=TYPE` of matching tensors; the first that matches decides (repeatable)"},
+			&cli.StringFlag{Name: "memory", Usage: "most memory to use beside mapped files, such as 512MiB"},
+			&cli.IntFlag{Name: "threads", Usage: "`N` parts at a time (0: one for each processor)"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be written"},
+			&cli.BoolFlag{Name: "strict", Usage: "fail when a tensor's width does not suit its type"},
+			&cli.BoolFlag{Name: "resume", Value: true, Usage: "continue an interrupted run"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
+			jsonFlag(),
+		},
+		Action: func(c *cli.Context) error { return runQuantize(e, c) },
+	}
+}
+
+// wrap sets words in lines.
+func wrap(words []string, width int) string {
+	var b strings.Builder
+	n := 0
+	for _, w := range words {
+		if n > 0 && n+1+len(w) > width {
+			b.WriteByte('\n')
+			n = 0
+		} else if n > 0 {
+			b.WriteByte(' ')
+			n++
+		}
+		b.WriteString(w)
+		n += len(w)
+	}
+	return b.String()
+}
+
+// quantizeReport is what `tune quantize --json` prints, also with --dry-run.
+type quantizeReport struct {
+	Tensors []quantizedTensor `json:"tensors"`
+	Bytes   int64             `json:"file_bytes"`
+}
+
+type quantizedTensor struct {
+	Name     string `json:"name"`
+	Shape    []int  `json:"shape"` // as in the file: the width of a row first
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Bytes    int64  `json:"bytes"`
+	Fallback bool   `json:"fallback"` // the width did not suit the type of the mix
+}
+
+func runQuantize(e *env, c *cli.Context) error {
+	dry := c.Bool("dry-run")
+	switch n := c.NArg(); {
+	case n == 0, n == 1 && !dry, n > 2:
+		return usagef(c, "expected SOURCE and OUT.gguf, found %d arguments", n)
+	}
+	mix, o, err := quantizeOptions(c)
+	if err != nil {
+		return err
+	}
+	memory, err := memoryFlag(c)
+	if err != nil {
+		return err
+	}
+	source, out := c.Args().Get(0), c.Args().Get(1)
+	src, closeSource, err := openSource(source, c.String("adapter"))
+	if err != nil {
+		return err
+	}
+	defer closeSource()
+	p, err := quantize.NewPlan(src, mix, o)
+	if err != nil {
+		return err
+	}
+	if n := p.Fallbacks(); n > 0 && c.Bool("strict") {
+		i := slices.IndexFunc(p.Choices, func(c quantize.Choice) bool { return c.Fallback })
+		return hint.Errorf("leave out --strict, or choose types with --tensor-type", "%d tensors have a width that does not suit their type, the first is %s: %s instead of %s",
+			n, p.Choices[i].Name, p.Choices[i].To, p.Choices[i].Wanted)
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
+	}
+	if !dry {
+		if err := checkDistinct(source, out); err != nil {
+			return err
+		}
+		if err := clearOutput(out, c.Bool("overwrite")); err != nil {
+			return err
+		}
+		show := newProgress(e.stderr)
+		bar := &byteProgress{show: show, begun: time.Now()}
+		err := p.Write(e.ctx, out, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: !c.Bool("resume"), Progress: bar.update,
+			Note: func(text string) { show.line("tune: note: " + text) }})
+		show.end()
+		if err != nil {
+			return err
+		}
+	}
+	if c.Bool("json") {
+		return writeJSON(e.stdout, quantizeJSON(p))
+	}
+	return quantizeText(e.stdout, p, out, dry)
+}
+
+// quantizeOptions reads the flags that choose types.
+func quantizeOptions(c *cli.Context) (mix quantize.Mix, o quantize.PlanOptions, err error) {
+	if mix, err = quantize.ParseMix(c.String("mix")); err != nil {
+		return mix, o, err
+	}
+	o.Pure = c.Bool("pure")
+	for name, to := range map[string]**qtype.Type{"output-tensor-type": &o.Output, "token-embedding-type": &o.Embedding} {
+		if c.IsSet(name) {
+			t, err := qtype.ParseType(c.String(name))
+			if err != nil {
+				return mix, o, usagef(c, "%s: %v", name, err)
+			}
+			*to = &t
+		}
+	}
+	for _, text := range c.StringSlice("tensor-type") {
+		x, err := quantize.ParseOverride(text)
+		if err != nil {
+			return mix, o, usagef(c, "%v", err)
+		}
+		o.Overrides = append(o.Overrides, x)
+	}
+	if o.File = c.String("imatrix"); o.File != "" {
+		o.Importance, err = quantize.ReadImportance(o.File)
+	}
+	return mix, o, err
+}
+
+// memoryFlag reads --memory, 0 when it is not given.
+func memoryFlag(c *cli.Context) (int64, error) {
+	text := c.String("memory")
+	if text == "" {
+		return 0, nil
+	}
+	var n recipes.Size
+	if err := n.UnmarshalText([]byte(text)); err != nil {
+		return 0, usagef(c, "memory: %v", err)
+	}
+	return int64(n), nil
+}
+
+// openSource opens what is to be quantized. A GGUF file without an adapter is taken as it is, whatever its architecture.
+func openSource(path, adapter string) (*quantize.Source, func() error, error) {
+	if st, err := os.Stat(path); err == nil && !st.IsDir() && adapter == "" {
+		src, err := quantize.OpenGGUF(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return src, src.Close, nil
+	}
+	base, err := openBase(path, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	src, err := checkpointSource(base, path, adapter)
+	if err != nil {
+		base.Close()
+		return nil, nil, err
+	}
+	return src, base.Close, nil
+}
+
+func checkpointSource(base *model.Checkpoint, path, adapter string) (*quantize.Source, error) {
+	whole, files := *base, []string{}
+	if !strings.HasPrefix(path, "builtin:") {
+		files = append(files, path)
+	}
+	var weights tensor.Source
+	if adapter != "" {
+		m, err := model.New(base, model.Options{})
+		if err != nil {
+			return nil, err
+		}
+		a, err := lora.Load(adapter, m)
+		if err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+		merged, err := lora.NewMerged(base.Weights, a)
+		if err != nil {
+			return nil, err
+		}
+		weights, whole.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
+		files = append(files, adapter)
+	}
+	src, err := quantize.FromCheckpoint(&whole, weights)
+	if err != nil {
+		return nil, err
+	}
+	src.Stamp, err = quantize.Stamp(files...)
+	return src, err
+}
+
+func quantizeJSON(p *quantize.Plan) quantizeReport {
+	r := quantizeReport{Bytes: p.Layout.Size}
+	for i := range p.Choices {
+		c := &p.Choices[i]
+		shape := slices.Clone(c.Dims)
+		slices.Reverse(shape)
+		r.Tensors = append(r.Tensors, quantizedTensor{c.Name, shape, c.Type.String(), c.To.String(), c.Bytes(), c.Fallback})
+	}
+	return r
+}
+
+// quantizeText prints the tensors of a dry run, and what each type takes.
+func quantizeText(out io.Writer, p *quantize.Plan, path string, dry bool) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if dry {
+		fmt.Fprint(w, "TENSOR\tSHAPE\tFROM\tTO\tBYTES\t\n")
+		for i := range p.Choices {
+			c := &p.Choices[i]
+			shape := slices.Clone(c.Dims)
+			slices.Reverse(shape)
+			fmt.Fprintf(w, "%s\t%v\t%s\t%s\t%d\t", c.Name, shape, c.Type, c.To, c.Bytes())
+			if c.Fallback {
+				fmt.Fprintf(w, "the width does not suit %s", c.Wanted)
+			}
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprint(w, "TYPE\tTENSORS\tVALUES\tBYTES\n")
+	values, bytes := int64(0), int64(0)
+	for _, t := range p.Totals() {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", t.Type, t.Tensors, t.Values, t.Bytes)
+		values, bytes = values+t.Values, bytes+t.Bytes
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if n := p.Fallbacks(); n > 0 {
+		fmt.Fprintf(out, "%d of %d tensors have a width that does not suit the type of the mix and got another one\n", n, len(p.Choices))
+	}
+	verb := "wrote"
+	if dry {
+		verb, path = "would write", p.Mix.Name
+	}
+	_, err := fmt.Fprintf(out, "%s %s: %s, %.2f bits per value\n", verb, path, bytesText(p.Layout.Size), 8*float64(bytes)/float64(max(values, 1)))
+	return err
+}
+
+// byteProgress shows how much is written, how fast, and for how long yet.
+type byteProgress struct {
+	show        *progress
+	begun, last time.Time
+}
+
+func (b *byteProgress) update(done, total int64) {
+	now := time.Now()
+	if !b.show.terminal || now.Sub(b.last) < time.Second/5 && done < total {
+		return
+	}
+	b.last = now
+	speed := float64(done) / max(now.Sub(b.begun).Seconds(), 1e-3)
+	left := time.Duration(float64(total-done) / max(speed, 1) * float64(time.Second)).Round(time.Second)
+	fmt.Fprintf(b.show.w, "\r\x1b[K%s of %s  %s/s  %s left", bytesText(done), bytesText(total), bytesText(int64(speed)), left)
+	b.show.open = true
+}
