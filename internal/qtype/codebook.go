@@ -10,8 +10,26 @@ import (
 type codebook struct {
 	bits, dims int
 	points     []uint16
-	index      []int32    // word to index of its point; -1-k: not a point, candidates near[k]
-	near       [][]uint16 // indices of the points at the few smallest distances, by distance and index
+	index      []int32 // word to index of its point; -1-k: not a point, candidates near[k]
+	near       []candidates
+}
+
+// candidates are the points at the few smallest distances from a word, by distance and index.
+type candidates struct {
+	points []uint16 // indices
+	codes  []uint8  // code of dimension d of candidate c at (c/8·dims + d)·8 + c%8; the last one fills up the eight
+}
+
+func (c *codebook) newCandidates(list []uint16) candidates {
+	codes := make([]uint8, (len(list)+7)/8*8*c.dims)
+	var one [8]uint8
+	for i := range len(codes) / c.dims {
+		c.unpack(one[:], c.points[list[min(i, len(list)-1)]])
+		for d := range c.dims {
+			codes[(i/8*c.dims+d)*8+i%8] = one[d]
+		}
+	}
+	return candidates{list, codes}
 }
 
 // newCodebook finds for every word of codes 0 ... top-1 that is no point the points at its wanted smallest distances.
@@ -47,7 +65,7 @@ func newCodebook(bits, dims, top, wanted int, points []uint16) *codebook {
 			}
 		}
 		c.index[word] = int32(-1 - len(c.near))
-		c.near = append(c.near, list)
+		c.near = append(c.near, c.newCandidates(list))
 	}
 	return c
 }
@@ -95,28 +113,32 @@ func (c *codebook) snap(codes []uint8, x, w []float32, scale float32, value *[8]
 	if at >= 0 {
 		return int(at), true
 	}
-	list := c.near[-1-at]
-	best, found := float32(math.MaxFloat32), list[0]
-	x, w = x[:c.dims], w[:c.dims]
-	mask := uint16(1)<<c.bits - 1
 	var scaled [8]float32
 	for i, v := range value {
 		scaled[i] = scale * v
 	}
-	for _, candidate := range list {
-		p := c.points[candidate]
-		var sum float32
-		for i, v := range x {
-			diff := scaled[p&mask&7] - v
-			sum += float32(w[i] * diff * diff)
-			p >>= c.bits
-		}
-		if sum < best {
-			best, found = sum, candidate
-		}
-	}
+	list := &c.near[-1-at]
+	found := list.points[nearestPoint(list, c.dims, x, w, &scaled)]
 	c.unpack(codes, c.points[found])
 	return int(found), false
+}
+
+// nearestPointPlain gives the place of the first candidate of least Σ w·(value - x)², the first of all when no sum is finite.
+func nearestPointPlain(list *candidates, dims int, x, w []float32, scaled *[8]float32) (place int) {
+	best := float32(math.MaxFloat32)
+	x, w = x[:dims], w[:dims]
+	for i := range list.points {
+		codes := list.codes[i/8*8*dims+i%8:]
+		var sum float32
+		for d, v := range x {
+			diff := scaled[codes[8*d]&7] - v
+			sum += float32(w[d] * diff * diff)
+		}
+		if sum < best {
+			best, place = sum, i
+		}
+	}
+	return place
 }
 
 // The codebooks are made at first use; they depend on nothing but the tables.

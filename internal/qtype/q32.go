@@ -144,10 +144,14 @@ func encodeQ4_1(dst []byte, src []float32) {
 	var codes [32]uint8
 	for ; len(src) > 0; dst, src = dst[20:], src[32:] {
 		d, low := affineRange(15, 15, src[:32], &codes)
-		putF16(dst, d)
-		putF16(dst[2:], low)
-		putNibbles(dst[4:20], &codes)
+		putQ4_1(dst, d, low, &codes)
 	}
+}
+
+func putQ4_1(dst []byte, d, low float32, codes *[32]uint8) {
+	putF16(dst, d)
+	putF16(dst[2:], low)
+	putNibbles(dst[4:], codes)
 }
 
 func encodeQ5_0(dst []byte, src []float32) {
@@ -163,11 +167,15 @@ func encodeQ5_1(dst []byte, src []float32) {
 	var codes [32]uint8
 	for ; len(src) > 0; dst, src = dst[24:], src[32:] {
 		d, low := affineRange(31, math.MaxInt32, src[:32], &codes)
-		putF16(dst, d)
-		putF16(dst[2:], low)
-		putFifthBits(dst[4:], &codes)
-		putNibbles(dst[8:24], &codes)
+		putQ5_1(dst, d, low, &codes)
 	}
+}
+
+func putQ5_1(dst []byte, d, low float32, codes *[32]uint8) {
+	putF16(dst, d)
+	putF16(dst[2:], low)
+	putFifthBits(dst[4:], codes)
+	putNibbles(dst[8:], codes)
 }
 
 // weighted32 calls f for each block of rows of len(importance) values with its weights, which depend on the whole row.
@@ -192,13 +200,7 @@ func encodeWeightedQ4_0(dst []byte, src, importance []float32) {
 }
 
 func encodeWeightedQ4_1(dst []byte, src, importance []float32) {
-	var codes [32]uint8
-	weighted32(20, dst, src, importance, func(dst []byte, x, w []float32) {
-		d, minimum := searchAffine(15, x, w, codes[:], searchGrid)
-		putF16(dst, d)
-		putF16(dst[2:], -minimum)
-		putNibbles(dst[4:], &codes)
-	})
+	weightedAffine(15, 20, dst, src, importance, putQ4_1)
 }
 
 func encodeWeightedQ5_0(dst []byte, src, importance []float32) {
@@ -211,12 +213,31 @@ func encodeWeightedQ5_0(dst []byte, src, importance []float32) {
 }
 
 func encodeWeightedQ5_1(dst []byte, src, importance []float32) {
-	var codes [32]uint8
-	weighted32(24, dst, src, importance, func(dst []byte, x, w []float32) {
-		d, minimum := searchAffine(31, x, w, codes[:], searchGrid)
-		putF16(dst, d)
-		putF16(dst[2:], -minimum)
-		putFifthBits(dst[4:], &codes)
-		putNibbles(dst[8:], &codes)
-	})
+	weightedAffine(31, 24, dst, src, importance, putQ5_1)
+}
+
+// weightedAffine searches the blocks of rows of len(importance) values, eight at a time where there are eight.
+func weightedAffine(top int32, size int, dst []byte, src, importance []float32, put func(dst []byte, d, low float32, codes *[32]uint8)) {
+	var w [256]float32
+	var codes [256]uint8
+	var scales, minima [8]float32
+	for len(src) > 0 {
+		sigma2 := sumSquares(src[:len(importance)]) / float32(len(importance))
+		for rest := importance; len(rest) > 0; {
+			n := min(256, len(rest))
+			importanceWeights(w[:n], src, rest, sigma2)
+			if n == 256 {
+				searchAffine8(top, 32, src, w[:], codes[:], scales[:], minima[:], searchGrid)
+			} else {
+				for j := 0; j < n; j += 32 {
+					scales[j/32], minima[j/32] = searchAffine(top, src[j:j+32], w[j:j+32], codes[j:j+32], searchGrid)
+				}
+			}
+			for j := 0; j < n; j += 32 {
+				put(dst, scales[j/32], -minima[j/32], (*[32]uint8)(codes[j:]))
+				dst = dst[size:]
+			}
+			src, rest = src[n:], rest[n:]
+		}
+	}
 }

@@ -100,9 +100,36 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 
 // affineLanes is the state of eight affine searches; lane j of element i belongs to value i of group j.
 type affineLanes struct {
-	x, w, l                                       [32][8]float32 // values, weights, codes
-	low, high, scale, best, sumW, sumX, from, inv [8]float32
+	x, w, l          [32][8]float32 // values, weights, codes
+	low, high, scale [8]float32
+	//lint:ignore U1000 the assembly keeps its state here
+	best, sumW, sumX, from, inv [8]float32
 }
 
 // symmetricLanes are the 19 grids of a symmetric search and their sums.
 type symmetricLanes struct{ inv, xl, ll [24]float32 }
+
+// nearestPoint is nearestPointPlain, eight candidates at a time.
+func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32) int {
+	if !vectors {
+		return nearestPointPlain(list, dims, x, w, scaled)
+	}
+	var s pointLanes
+	nearestPointAVX2(&s, &list.codes[0], len(list.codes)/(8*dims), dims, &x[:dims][0], &w[:dims][0], scaled)
+	best, at := s.sum[0], s.block[0]*8
+	for j := 1; j < 8; j++ {
+		if p := s.block[j]*8 + int32(j); s.sum[j] < best || s.sum[j] == best && p < at {
+			best, at = s.sum[j], p
+		}
+	}
+	return int(max(0, at))
+}
+
+// pointLanes are the least sum of each lane and the block of eight candidates it was found in.
+type pointLanes struct {
+	sum   [8]float32
+	block [8]int32
+}
+
+//go:noescape
+func nearestPointAVX2(s *pointLanes, codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32)

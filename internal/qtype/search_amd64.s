@@ -263,3 +263,46 @@ values:
 	VMOVUPS      Y8, (symmetricLanes_ll+64)(DI)
 	VZEROUPPER
 	RET
+
+// func nearestPointAVX2(s *pointLanes, codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32)
+TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-56
+	MOVQ         s+0(FP), DI
+	MOVQ         codes+8(FP), SI
+	MOVQ         blocks+16(FP), CX
+	MOVQ         dims+24(FP), DX
+	MOVQ         x+32(FP), R8
+	MOVQ         w+40(FP), R9
+	MOVQ         scaled+48(FP), R10
+	VMOVUPS      (R10), Y8       // scaled values by code
+	MOVL         $0x7f7fffff, AX
+	MOVL         AX, X0
+	VPBROADCASTD X0, Y0          // least sums: the largest float32
+	VPXOR        Y1, Y1, Y1      // their blocks
+	VPXOR        Y2, Y2, Y2      // this block
+	VPCMPEQD     Y7, Y7, Y7
+blocks:
+	VXORPS       Y3, Y3, Y3
+	XORQ         AX, AX
+dims:
+	VPMOVZXBD    (SI), Y4
+	VPERMPS      Y8, Y4, Y4
+	VBROADCASTSS (R8)(AX*4), Y5
+	VSUBPS       Y5, Y4, Y4      // scaled value - x
+	VBROADCASTSS (R9)(AX*4), Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	ADDQ         $8, SI
+	INCQ         AX
+	CMPQ         AX, DX
+	JLT          dims
+	VCMPPS       $0x11, Y0, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y0, Y0
+	VPBLENDVB    Y4, Y2, Y1, Y1
+	VPSUBD       Y7, Y2, Y2
+	DECQ         CX
+	JNZ          blocks
+	VMOVUPS      Y0, pointLanes_sum(DI)
+	VMOVDQU      Y1, pointLanes_block(DI)
+	VZEROUPPER
+	RET

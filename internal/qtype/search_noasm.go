@@ -9,3 +9,7 @@ func searchAffine8(top int32, n int, x, w []float32, codes []uint8, scales, mini
 func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 	return searchSymmetricPlain(top, x, w, codes)
 }
+
+func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32) int {
+	return nearestPointPlain(list, dims, x, w, scaled)
+}
