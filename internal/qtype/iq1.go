@@ -13,20 +13,25 @@ const shiftIQ1 = 0.125
 // valuesIQ1 are what the codes 0, 1, 2 stand for, moved up and moved down.
 var valuesIQ1 = [2][8]float32{{-1 + shiftIQ1, shiftIQ1, 1 + shiftIQ1}, {-1 - shiftIQ1, -shiftIQ1, 1 - shiftIQ1}}
 
-// sortedOrder fills order with the indices of x in ascending order of value, equal ones in their own order.
+// sortedOrder fills order with the indices of x in ascending order of value, equal ones (+0 and -0 are) in their own order.
 func sortedOrder(order []int, x []float32) {
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
+	var keys [32]uint64 // bits that sort as the values do, then the index
+	for i, v := range x {
+		b := math.Float32bits(v)
 		switch {
-		case x[a] < x[b]:
-			return -1
-		case x[a] > x[b]:
-			return 1
+		case v == 0:
+			b = 1 << 31
+		case b>>31 != 0:
+			b = ^b
+		default:
+			b |= 1 << 31
 		}
-		return 0
-	})
+		keys[i] = uint64(b)<<32 | uint64(i)
+	}
+	slices.Sort(keys[:len(x)])
+	for i := range order {
+		order[i] = int(keys[i] & 31)
+	}
 }
 
 // splitCodes gives the values below place a code 0, those up to place b code 1, the rest code 2; mirrored: the other way.
@@ -59,15 +64,26 @@ func pointSums(qx, qq float32, codes []uint8, x, w []float32, values *[8]float32
 // splitIQ1_S finds the best scale and split of 32 sorted values into three runs for both shifts, from the sums of w·x and w
 // up to each place. shift is -1 when nothing fits.
 func splitIQ1_S(sumX, sumW *[33]float32) (scale float32, a, b, shift int) {
+	var lastX, lastW [2][33]float32 // terms of the run from a place to the end
+	for s, v := range valuesIQ1 {
+		for j := range 33 {
+			lastX[s][j] = (sumX[32] - sumX[j]) * v[2]
+			lastW[s][j] = (sumW[32] - sumW[j]) * v[2] * v[2]
+		}
+	}
 	best, shift := float32(-math.MaxFloat32), -1
-	for i := 0; i <= 32; i++ {
-		for j := i; j <= 32; j++ {
-			x0, x1, x2 := sumX[i]-sumX[0], sumX[j]-sumX[i], sumX[32]-sumX[j]
-			w0, w1, w2 := sumW[i]-sumW[0], sumW[j]-sumW[i], sumW[32]-sumW[j]
+	for i := range 33 {
+		var firstX, firstW [2]float32
+		for s, v := range valuesIQ1 {
+			firstX[s] = (sumX[i] - sumX[0]) * v[0]
+			firstW[s] = (sumW[i] - sumW[0]) * v[0] * v[0]
+		}
+		for j := i; j < 33; j++ {
+			x, w := sumX[j]-sumX[i], sumW[j]-sumW[i]
 			for s := range valuesIQ1 {
-				v := &valuesIQ1[s]
-				qx := float32(x0*v[0]) + float32(x1*v[1]) + float32(x2*v[2])
-				qq := float32(w0*v[0]*v[0]) + float32(w1*v[1]*v[1]) + float32(w2*v[2]*v[2])
+				v := valuesIQ1[s][1]
+				qx := firstX[s] + float32(x*v) + lastX[s][j]
+				qq := firstW[s] + float32(w*v*v) + lastW[s][j]
 				if qq > 0 && qx*qx > best*qq {
 					scale = qx / qq
 					best, a, b, shift = scale*qx, i, j, s
