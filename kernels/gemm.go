@@ -96,7 +96,7 @@ type multiply struct {
 	eng    *engine
 	packed []float32 // A, block by block, panel by panel; then U of every Out
 	outs   []outPlan
-	step   int // values of K in a block
+	step   int // values of K in a block; rows of B in a task of the small product
 	blocks int
 	rows   int // panels of A
 	groups int // tasks that pack A
@@ -115,6 +115,7 @@ type outPlan struct {
 	u      int // where its U begins in packed
 	extra  int // units of U
 	folded bool
+	fused  *[4]fusedProduct // of the small product
 }
 
 func (m *multiply) bind(p *Pool) {

@@ -127,60 +127,6 @@ func packNFloats(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols
 	packNF32(dst, width, src, stride, cols, rows)
 }
 
-// vecProduct is the vecKernel of the level.
-func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
-	switch {
-	case level >= levelAVX512:
-		vec512(m, word, y, ldy, x, ldx, w, stride, n, rows)
-	case level == levelAVX2:
-		vec256(m, word, y, ldy, x, ldx, w, stride, n, rows)
-	default:
-		vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
-	}
-}
-
-func vec512(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
-	switch {
-	case word && m == 1:
-		vecBF16x1(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 2:
-		vecBF16x2(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 3:
-		vecBF16x3(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 4:
-		vecBF16x4(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 1:
-		vecF32x1(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 2:
-		vecF32x2(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 3:
-		vecF32x3(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 4:
-		vecF32x4(y, ldy, x, ldx, w, stride, n, rows)
-	}
-}
-
-func vec256(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
-	switch {
-	case word && m == 1:
-		vecBF16AVX2x1(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 2:
-		vecBF16AVX2x2(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 3:
-		vecBF16AVX2x3(y, ldy, x, ldx, w, stride, n, rows)
-	case word && m == 4:
-		vecBF16AVX2x4(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 1:
-		vecF32AVX2x1(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 2:
-		vecF32AVX2x2(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 3:
-		vecF32AVX2x3(y, ldy, x, ldx, w, stride, n, rows)
-	case !word && m == 4:
-		vecF32AVX2x4(y, ldy, x, ldx, w, stride, n, rows)
-	}
-}
-
 // peakLoop is a loop of multiply-adds on registers and its operations per round.
 func peakLoop(exact bool) (ops float64, loop func(n int)) {
 	switch e := engineFor(exact); e {

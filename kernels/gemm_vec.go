@@ -2,16 +2,18 @@ package kernels
 
 import "unsafe"
 
-// The product of a few rows (generation): packing B would cost more than multiplying. Each row of B is decoded once, to bf16 or
-// float32, and multiplied with every row of A in float32.
+// The product of a few rows (generation): packing B would cost more than multiplying. Each row of B is read once for up to four rows
+// of A, which stay float32. Types with a kernel of their own are decoded to float32 on the way; of the others each row is first
+// decoded, to bf16 where that is the faster and products are not exact, else to float32.
 
 const (
 	vecRows = 8  // most rows of A that go this way
-	vecTask = 64 // rows of B per task
+	vecTask = 64 // most rows of B per task
 )
 
-// vecKernel is y[i*ldy+r] = sum over k < n of x[i*ldx+k]·w[r][k] for i < m <= 4, r < rows; stride is the bytes between rows of w, which
-// are bf16 (word) or float32.
+// fusedProduct is y[i*ldy+r] = sum over k of x[i*ldx+k]·w[r][k] for i < m, r < rows, where m, 1 to 4, is the function's own, w[r] is
+// n > 0 stored blocks and stride is the bytes from row to row of w.
+type fusedProduct func(y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int)
 
 // small tells whether the product goes row by row of B.
 func (m *multiply) small() bool {
@@ -26,24 +28,35 @@ func (m *multiply) small() bool {
 	return true
 }
 
+// planVec cuts the rows of every B into tasks: about 32 in all, so that a worker that comes late or is disturbed costs little.
 func (m *multiply) planVec() {
+	all := 0
+	for i := range m.x.Outs {
+		all += m.x.Outs[i].N
+	}
+	m.step = min(max(all/32, 8), vecTask)
 	m.outs, m.tasks = m.outs[:0], 0
 	for i := range m.x.Outs {
-		m.outs = append(m.outs, outPlan{first: m.tasks})
-		m.tasks += (m.x.Outs[i].N + vecTask - 1) / vecTask
+		o := &m.x.Outs[i]
+		p := outPlan{first: m.tasks, fused: fusedFor(o.B.Codec)}
+		if m.x.K%o.B.Block != 0 {
+			p.fused = nil
+		}
+		m.outs = append(m.outs, p)
+		m.tasks += (o.N + m.step - 1) / m.step
 	}
 }
 
-// runVec computes columns n0..n1 of one Out.
+// runVec computes some columns of one Out.
 func (m *multiply) runVec(worker, task int) {
 	i := len(m.outs) - 1
 	for m.outs[i].first > task {
 		i--
 	}
 	x, o, w := m.x, &m.x.Outs[i], &m.pool.panels[worker]
-	n0 := (task - m.outs[i].first) * vecTask
-	n1 := min(n0+vecTask, o.N)
-	w.products(x, x.A, x.K, &o.B, n0, n1)
+	n0 := (task - m.outs[i].first) * m.step
+	n1 := min(n0+m.step, o.N)
+	w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
 	scale := o.scale()
 	for r := range x.M {
 		c, sums := o.C[r*o.N+n0:r*o.N+n1], w.sums[r*vecTask:]
@@ -61,7 +74,11 @@ func (m *multiply) runVec(worker, task int) {
 	if o.R == 0 {
 		return
 	}
-	w.products(x, o.U, o.R, &o.V, n0, n1)
+	var fused *[4]fusedProduct
+	if o.V.Block == 1 {
+		fused = fusedFor(o.V.Codec)
+	}
+	w.products(x, o.U, o.R, &o.V, fused, n0, n1)
 	for r := range x.M {
 		c, sums := o.C[r*o.N+n0:r*o.N+n1], w.sums[r*vecTask:]
 		for j := range c {
@@ -71,11 +88,22 @@ func (m *multiply) runVec(worker, task int) {
 }
 
 // products puts a[r]·b[n], r < M, n0 <= n < n1, k values long, into w.sums[r*vecTask+n-n0].
-func (w *panels) products(x *Product, a []float32, k int, b *Matrix, n0, n1 int) {
-	if k == 0 {
+func (w *panels) products(x *Product, a []float32, k int, b *Matrix, fused *[4]fusedProduct, n0, n1 int) {
+	switch {
+	case k == 0:
 		clear(w.sums[:])
-		return
+	case fused != nil:
+		src, _ := b.span(n0, 0, k)
+		for r := 0; r < x.M; r += 4 {
+			fused[min(4, x.M-r)-1](&w.sums[r*vecTask], vecTask, &a[r*k], k, unsafe.Pointer(&src[0]), b.stride(), k/b.Block, n1-n0)
+		}
+	default:
+		w.decodedProducts(x, a, k, b, n0, n1)
 	}
+}
+
+// decodedProducts is products by way of decoded rows.
+func (w *panels) decodedProducts(x *Product, a []float32, k int, b *Matrix, n0, n1 int) {
 	word := b.Codec == BF16 || b.Codec != F32 && b.BF16 != nil && engineFor(x.Exact).per == 2 // elsewhere float32 is as near
 	step, stride := n1-n0, b.stride()
 	if direct := b.Codec == F32 || b.Codec == BF16; !direct {
@@ -117,7 +145,8 @@ func (w *panels) vecRow(b *Matrix, word bool, n, at int) unsafe.Pointer {
 	return buf
 }
 
-// vecPlain is vecKernel in Go.
+// vecPlain is y[i*ldy+r] = sum over k < n of x[i*ldx+k]·w[r][k] for i < m, r < rows; stride is the bytes between rows of w, which are
+// bf16 (word) or float32.
 func vecPlain(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
 	for r := range rows {
 		for i := range m {

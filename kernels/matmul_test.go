@@ -69,7 +69,7 @@ func want(x *Product, o *Out, add []float32) (sum, mag []float64) {
 	bf16 := engineFor(x.Exact).per == 2
 	vec := (&multiply{x: x}).small()
 	round := func(v float32, act bool, c *Codec) float32 {
-		if !bf16 || vec && (act || c.BF16 == nil || c == F32) {
+		if !bf16 || vec && (act || c.BF16 == nil || fusedFor(c) != nil) { // few rows stay float32, and so do types with a kernel
 			return v
 		}
 		return widenBF16(roundBF16(v))

@@ -180,9 +180,9 @@ func q3k(a *asm) {
 	a.next(110, 256)
 }
 
-// kScales unpacks the twelve 6-bit scale bytes of the Q4_K or Q5_K block at SI into the frame: eight d*scale, eight dmin*min.
-// K1 must be 0xff00. Clobbers AX, BX, R8..R11, Z0..Z2.
-func kScales(a *asm) {
+// kBits unpacks the twelve 6-bit scale bytes of the Q4_K or Q5_K block at SI: eight scales into AX, eight minima into BX.
+// Clobbers R8..R11.
+func kBits(a *asm) {
 	a.i("MOVL 4(SI), R8; MOVL 8(SI), R9; MOVL 12(SI), R10")
 	a.i("MOVL R8, AX; ANDL $0x3f3f3f3f, AX")    // scales 0..3
 	a.i("MOVL R9, BX; ANDL $0x3f3f3f3f, BX")    // mins 0..3
@@ -191,6 +191,12 @@ func kScales(a *asm) {
 	a.i("SHRL $4, R10; ANDL $0x0f0f0f0f, R10") // mins 4..7
 	a.i("SHRL $2, R9; ANDL $0x30303030, R9; ORL R9, R10")
 	a.i("SHLQ $32, R11; ORQ R11, AX; SHLQ $32, R10; ORQ R10, BX")
+}
+
+// kScales leaves eight d*scale, eight dmin*min of the Q4_K or Q5_K block at SI in the frame.
+// K1 must be 0xff00. Clobbers AX, BX, R8..R11, Z0..Z2.
+func kScales(a *asm) {
+	kBits(a)
 	a.i("VMOVQ AX, X0; VPINSRQ $1, BX, X0, X0; VPMOVZXBD X0, Z0; VCVTDQ2PS Z0, Z0")
 	a.half("(SI)", 1)
 	a.half("2(SI)", 2)

@@ -44,6 +44,7 @@ func generate(dir string) (map[string]string, error) {
 	}{
 		{"gemm", gemm},
 		{"decode", decoders},
+		{"fused", fusedDots},
 		{"scores", scores},
 		{"rows", rows},
 	} {

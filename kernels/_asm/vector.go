@@ -5,19 +5,19 @@ import "fmt"
 // vectors emits the products of a few rows: y[i*ldy+r] = sum over k < n of x[i*ldx+k]·w[r][k] for i < m, r < rows. The row of W is
 // read once for all m rows of x. stride is the bytes between rows of W, the other steps count values.
 func vectors(a *asm) {
-	for _, bf16 := range []bool{true, false} {
+	for _, kind := range []string{"BF16", "F32", "F16"} {
 		for _, zmm := range []bool{true, false} {
 			for m := 1; m <= 4; m++ {
-				vector(a, bf16, zmm, m)
+				vector(a, kind, zmm, m)
 			}
 		}
 	}
 }
 
-func vector(a *asm, bf16, zmm bool, m int) {
-	name, reg, width, size := "vecF32", "Y", 8, 4
-	if bf16 {
-		name, size = "vecBF16", 2
+func vector(a *asm, kind string, zmm bool, m int) {
+	name, reg, width, size := "vec"+kind, "Y", 8, 2
+	if kind == "F32" {
+		size = 4
 	}
 	if zmm {
 		reg, width = "Z", 16
@@ -36,7 +36,9 @@ func vector(a *asm, bf16, zmm bool, m int) {
 	}
 	load := func(u, off int, mask string) {
 		switch {
-		case bf16:
+		case kind == "F16":
+			a.i("VCVTPH2PS%s %d(BX), %s%s%d", zero(mask), off*2, mask, reg, w(u))
+		case kind == "BF16":
 			a.i("VPMOVZXWD%s %d(BX), %s%s%d; VPSLLD $16, %s%d, %s%d", zero(mask), off*2, mask, reg, w(u), reg, w(u), reg, w(u))
 		default:
 			a.i("VMOVUPS%s %d(BX), %s%s%d", zero(mask), off*4, mask, reg, w(u))
@@ -80,24 +82,17 @@ func vector(a *asm, bf16, zmm bool, m int) {
 	a.label("sum")
 	t := w(0)
 	for i := range m {
-		for s := chains / 2; s > 0; s /= 2 {
-			for u := range s {
-				a.i("VADDPS %s%d, %s%d, %s%d", reg, acc(i, u+s), reg, acc(i, u), reg, acc(i, u))
-			}
-		}
-		r := acc(i, 0)
-		if zmm {
-			a.i("VEXTRACTF64X4 $1, Z%d, Y%d; VADDPS Y%d, Y%d, Y%d", r, t, t, r, r)
-		}
-		a.i("VEXTRACTF128 $1, Y%d, X%d; VADDPS X%d, X%d, X%d", r, t, t, r, r)
-		a.i("VPSHUFD $0x4e, X%d, X%d; VADDPS X%d, X%d, X%d; VPSHUFD $0xb1, X%d, X%d; VADDPS X%d, X%d, X%d", r, t, t, r, r, r, t, t, r, r)
+		a.reduce(zmm, acc(i, 0), chains, t)
 	}
 	if !zmm {
 		a.label("one")
 		a.i("TESTQ CX, CX; JZ store")
-		if bf16 {
+		switch kind {
+		case "F16":
+			a.i("MOVWLZX (BX), R10; VMOVD R10, X%d; VCVTPH2PS X%d, X%d", t, t, t)
+		case "BF16":
 			a.i("MOVWLZX (BX), R10; SHLL $16, R10; VMOVD R10, X%d", t)
-		} else {
+		default:
 			a.i("VMOVSS (BX), X%d", t)
 		}
 		for i := range m {

@@ -1,0 +1,58 @@
+//go:build !purego
+
+package kernels
+
+import "unsafe"
+
+// The products of a few rows of the plain float types, by rows of x less one.
+var (
+	vecF32s512  = [4]fusedProduct{vecF32x1, vecF32x2, vecF32x3, vecF32x4}
+	vecBF16s512 = [4]fusedProduct{vecBF16x1, vecBF16x2, vecBF16x3, vecBF16x4}
+	vecF16s512  = [4]fusedProduct{vecF16x1, vecF16x2, vecF16x3, vecF16x4}
+	vecF32s256  = [4]fusedProduct{vecF32AVX2x1, vecF32AVX2x2, vecF32AVX2x3, vecF32AVX2x4}
+	vecBF16s256 = [4]fusedProduct{vecBF16AVX2x1, vecBF16AVX2x2, vecBF16AVX2x3, vecBF16AVX2x4}
+	vecF16s256  = [4]fusedProduct{vecF16AVX2x1, vecF16AVX2x2, vecF16AVX2x3, vecF16AVX2x4}
+)
+
+// fusedFor is what multiplies with values stored by a codec as they lie; nil: they must be decoded first.
+func fusedFor(c *Codec) *[4]fusedProduct {
+	wide := level >= levelAVX512
+	switch {
+	case level < levelAVX2:
+		return nil
+	case c == F32:
+		return pick(wide, &vecF32s512, &vecF32s256)
+	case c == BF16:
+		return pick(wide, &vecBF16s512, &vecBF16s256)
+	case c == F16:
+		return pick(wide, &vecF16s512, &vecF16s256)
+	}
+	for t := range storedRows {
+		if r := &storedRows[t]; r.name == c.Name && r.block == c.Block && r.bytes == c.Bytes {
+			if f := pick(wide, &fused512[t], &fused256[t]); f[0] != nil {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func pick(wide bool, a, b *[4]fusedProduct) *[4]fusedProduct {
+	if wide {
+		return a
+	}
+	return b
+}
+
+// vecProduct is the vecKernel of the level.
+func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
+	c := F32
+	if word {
+		c = BF16
+	}
+	if f := fusedFor(c); f != nil {
+		f[m-1](y, ldy, x, ldx, w, stride, n, rows)
+		return
+	}
+	vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
+}
