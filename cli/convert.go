@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -50,6 +51,9 @@ ones become bf16. In GGUF files vectors are always f32, and rows that a block of
 	}
 }
 
+// plainTypes are the types that convert writes; all others need the rules of a mix.
+var plainTypes = []qtype.Type{qtype.F32, qtype.F16, qtype.BF16, qtype.Q8_0}
+
 // convertReport is what `tune convert --json` prints.
 type convertReport struct {
 	Output  string   `json:"output"`
@@ -67,7 +71,7 @@ func convert(c *cli.Context) (*convertReport, error) {
 	}
 	keep, as := c.String("type") == "keep", qtype.F32
 	if !keep {
-		if as, err = qtype.ParseType(c.String("type")); err != nil || as.Row().Encode == nil {
+		if as, err = qtype.ParseType(c.String("type")); err != nil || !slices.Contains(plainTypes, as) {
 			return nil, usagef(c, "type: expected keep, bf16, f16, f32 or q8_0, found %q", c.String("type"))
 		}
 	}
