@@ -252,7 +252,7 @@ func removeResults(dir string) error {
 
 // removeFailed removes what a run left that never came to its first checkpoint: there is nothing to continue.
 func removeFailed(dir string) {
-	if _, err := os.Stat(filepath.Join(dir, "checkpoints")); err == nil {
+	if saved, _ := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*[0-9]")); len(saved) > 0 {
 		return
 	}
 	if removeResults(dir) == nil {
