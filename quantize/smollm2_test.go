@@ -1,0 +1,166 @@
+package quantize
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tune/internal/gguf"
+	"tune/internal/model"
+	"tune/internal/qtype"
+	"tune/internal/tensor"
+	"tune/internal/testkit"
+	"tune/internal/tokenizer"
+	"tune/kernels"
+)
+
+func smolLM2(t testing.TB) string {
+	dir := os.Getenv("TUNE_TEST_MODELS")
+	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
+		dir = filepath.Join(cache, "tune-test-models")
+	}
+	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
+	}
+	return path
+}
+
+// smolLM2BF16 writes the input of the golden runs: the published file, decoded and rounded to bf16.
+func smolLM2BF16(t *testing.T, path string) {
+	golden := readRun(t, filepath.Join(testkit.Shared(t, "quant/smollm2"), "input.json"))
+	f, err := gguf.Open(smolLM2(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	meta, src := &gguf.Meta{}, ordered{Source: tensor.Converted{Source: f, To: func(i tensor.Info) qtype.Type {
+		if i.Type.Row().Block > 1 {
+			return qtype.BF16
+		}
+		return i.Type
+	}}}
+	for _, kv := range golden.Metadata {
+		key := kv[0].(string)
+		switch v := kv[2].(type) {
+		case map[string]any:
+			x, _ := f.Meta().Get(key)
+			meta.Set(key, x)
+		case float64:
+			if kv[1] == "f32" {
+				meta.Set(key, float32(v))
+			} else {
+				meta.Set(key, uint32(v))
+			}
+		default:
+			meta.Set(key, v)
+		}
+	}
+	for _, x := range golden.Tensors {
+		src.names = append(src.names, x.Name)
+	}
+	if err := gguf.Write(path, meta, src, gguf.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if hashFile(t, path) != golden.Hash {
+		t.Fatal("derived another input")
+	}
+}
+
+type ordered struct {
+	tensor.Source
+	names []string
+}
+
+func (o ordered) Names() []string { return o.names }
+
+// Every mix of a real model whose widths do not suit blocks of 256: whole files equal llama-quantize's.
+func TestSmolLM2(t *testing.T) {
+	if !*full {
+		t.Skip("takes minutes: give -full")
+	}
+	golden, dir := testkit.Shared(t, "quant/smollm2"), t.TempDir()
+	input := filepath.Join(dir, "bf16.gguf")
+	smolLM2BF16(t, input)
+	paths, _ := filepath.Glob(filepath.Join(golden, "*.json"))
+	for _, path := range paths {
+		if r := readRun(t, path); r.Mix != "" {
+			t.Run(r.Label, func(t *testing.T) {
+				quantized(t, r, input, filepath.Join(golden, "imatrix.gguf"), filepath.Join(dir, "out.gguf"))
+			})
+		}
+	}
+}
+
+// imatrixLimit: relative difference of a column's sum, weighed by the largest of its tensor. llama-imatrix sums float32
+// and rounds activations to bf16 before products.
+const imatrixLimit = 1e-3
+
+// Importance of 20 pieces of WikiText is what llama-imatrix collects.
+func TestCollect(t *testing.T) {
+	if !*full {
+		t.Skip("takes minutes: give -full")
+	}
+	want, err := ReadImportance(filepath.Join(testkit.Shared(t, "quant/smollm2"), "imatrix.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := filepath.Join(t.TempDir(), "bf16.gguf")
+	smolLM2BF16(t, input)
+	m, ids := openText(t, input)
+	pool := kernels.NewPool(0)
+	defer pool.Close()
+	got, err := Collect(m, nil, ids, pool, CollectOptions{ChunkSize: 512, Chunks: 20, Dataset: "wiki.test.raw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Names()) != len(want.Names()) {
+		t.Errorf("%d entries, want %d", len(got.Names()), len(want.Names()))
+	}
+	var all, worst float64
+	for _, n := range want.Names() {
+		a, b := want.Entry(n), got.Entry(n)
+		if b == nil || len(a.Squares) != len(b.Squares) || a.Counts[0] != b.Counts[0] {
+			t.Fatalf("%s: %v", n, b)
+		}
+		var off, sum float64
+		for i, v := range a.Squares {
+			d := math.Abs(float64(b.Squares[i]) - float64(v))
+			worst = max(worst, d/float64(v))
+			off, sum = off+d, sum+float64(v)
+		}
+		all = max(all, off/sum)
+		if off/sum > imatrixLimit {
+			t.Errorf("%s: off by %.2g of the sum", n, off/sum)
+		}
+	}
+	t.Logf("largest difference: %.2g of a tensor's sum, %.2g of a column", all, worst)
+}
+
+// openText opens a model, and WikiText as its tokens.
+func openText(t *testing.T, path string) (*model.Model, []int32) {
+	c, err := model.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	m, err := model.New(c, model.Options{Exact: os.Getenv("TUNE_TEST_EXACT") != ""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(testkit.Shared(t, "data/text/wikitext-2-raw/wiki.test.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := c.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := tok.Encode(strings.ToValidUTF8(string(text[:200_000]), ""), tokenizer.Options{AddSpecial: true, Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, e.IDs
+}
