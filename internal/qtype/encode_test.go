@@ -1,8 +1,11 @@
 package qtype
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
+
+	"tune/kernels"
 )
 
 // blockTypes are the types that hold several values in a block.
@@ -93,6 +96,7 @@ func BenchmarkEncode(b *testing.B) {
 		if row.Encode != nil && row.Block > 1 {
 			b.Run(ty.String(), func(b *testing.B) {
 				b.SetBytes(int64(4 * len(x)))
+				row.Encode(dst, x) // makes the codebook
 				for b.Loop() {
 					row.Encode(dst, x)
 				}
@@ -101,6 +105,7 @@ func BenchmarkEncode(b *testing.B) {
 		if row.EncodeWeighted != nil {
 			b.Run(ty.String()+"/importance", func(b *testing.B) {
 				b.SetBytes(int64(4 * len(x)))
+				row.EncodeWeighted(dst, x, w)
 				for b.Loop() {
 					row.EncodeWeighted(dst, x, w)
 				}
@@ -121,5 +126,23 @@ func BenchmarkDecode(b *testing.B) {
 				ty.Row().Decode(y, data)
 			}
 		})
+	}
+}
+
+// putF16 is the conversion of kernels, for every exponent and around every rounding boundary.
+func TestPutF16(t *testing.T) {
+	for e := range uint32(256) {
+		for _, m := range []uint32{0, 1, 0xfff, 0x1000, 0x1001, 0x2fff, 0x3000, 0x3001, 0x3fffff, 0x400000, 0x400001, 0x7fe000, 0x7fefff, 0x7ff000, 0x7fffff} {
+			for _, sign := range []uint32{0, 1 << 31} {
+				x := math.Float32frombits(sign | e<<23 | m)
+				var got [2]byte
+				putF16(got[:], x)
+				var want [1]uint16
+				kernels.F16FromF32(want[:], []float32{x})
+				if h := binary.LittleEndian.Uint16(got[:]); h != want[0] {
+					t.Errorf("%g: half %#04x, want %#04x", x, h, want[0])
+				}
+			}
+		}
 	}
 }

@@ -20,11 +20,22 @@ func f16(b []byte) float32 {
 	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
 }
 
-// putF16 stores x as a little-endian half, rounded to nearest even.
-func putF16(b []byte, x float32) {
-	var h [1]uint16
-	kernels.F16FromF32(h[:], []float32{x})
-	binary.LittleEndian.PutUint16(b, h[0])
+// putF16 stores x as a little-endian half, rounded to nearest even; 65520 and more become infinite.
+func putF16(dst []byte, x float32) {
+	b := math.Float32bits(x)
+	sign, b := uint16(b>>16)&0x8000, b&0x7fffffff
+	var h uint16
+	switch {
+	case b > 0x7f800000:
+		h = 0x7e00 | uint16(b>>13)&0x3ff // a NaN stays one
+	case b >= 0x477ff000:
+		h = 0x7c00
+	case b >= 0x38800000: // normal: another exponent bias, 13 bits less
+		h = uint16((b - 0x38000000 + 0xfff + b>>13&1) >> 13)
+	case b > 0x33000000: // subnormal: the addition leaves multiples of 2⁻²⁴
+		h = uint16(math.Float32bits(math.Float32frombits(b)+0.5) - 0x3f000000)
+	}
+	binary.LittleEndian.PutUint16(dst, sign|h)
 }
 
 func encodeF32(dst []byte, src []float32) {

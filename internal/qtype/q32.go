@@ -64,24 +64,29 @@ func decodeQ8_0(dst []float32, src []byte) {
 	}
 }
 
-// encodeQ8_0 scales by the reciprocal of the float32 d = max|x|/127 and rounds half away from zero; d is rounded to a
-// half only afterwards. A reciprocal that overflows (subnormal d) gives code 0, as the conversion on x86 does.
+// encodeQ8_0 rounds d to a half only after the codes are made.
 func encodeQ8_0(dst []byte, src []float32) {
 	for ; len(src) > 0; dst, src = dst[34:], src[32:] {
-		x, y := (*[32]float32)(src), (*[34]byte)(dst)
-		d := magnitude(x[:]) / 127
-		inv := inverse(d)
-		putF16(y[:], d)
-		if !(inv <= math.MaxFloat32) {
-			clear(y[2:])
-			continue
-		}
-		for j, v := range x {
-			r := v * inv
-			n := int32(r) // |r| is 127 and a little
-			y[2+j] = byte(n + int32(2*(r-float32(n))))
-		}
+		y := (*[34]byte)(dst)
+		putF16(y[:], codesQ8((*[32]float32)(src), (*[32]byte)(y[2:])))
 	}
+}
+
+// codesQ8Plain scales by the reciprocal of d = max|x|/127 and rounds half away from zero. A reciprocal that overflows
+// (subnormal d) gives code 0, as the conversion on x86 does.
+func codesQ8Plain(x *[32]float32, codes *[32]byte) (d float32) {
+	d = magnitude(x[:]) / 127
+	inv := inverse(d)
+	if !(inv <= math.MaxFloat32) {
+		clear(codes[:])
+		return d
+	}
+	for j, v := range x {
+		r := v * inv
+		n := int32(r) // |r| is 127 and a little
+		codes[j] = byte(n + int32(2*(r-float32(n))))
+	}
+	return d
 }
 
 // magnitude is the largest absolute value.
@@ -95,23 +100,22 @@ func magnitude(x []float32) float32 {
 
 // putNibbles stores 32 codes: the low nibble of byte j is code j, the high one code j+16.
 func putNibbles(dst []byte, codes *[32]uint8) {
-	dst = dst[:16]
-	for j := range dst {
-		dst[j] = codes[j]&15 | codes[j+16]<<4
-	}
+	const low = 0x0f0f0f0f0f0f0f0f
+	le := binary.LittleEndian
+	le.PutUint64(dst, le.Uint64(codes[:])&low|le.Uint64(codes[16:])&low<<4)
+	le.PutUint64(dst[8:], le.Uint64(codes[8:])&low|le.Uint64(codes[24:])&low<<4)
 }
 
 // putFifthBits stores bit 4 of 32 codes as a little-endian word.
 func putFifthBits(dst []byte, codes *[32]uint8) {
-	var high uint32
-	for j, c := range codes {
-		high |= uint32(c>>4&1) << j
+	for j := range 4 {
+		v := binary.LittleEndian.Uint64(codes[8*j:]) >> 4 & 0x0101010101010101
+		dst[j] = byte(v * 0x0102040810204080 >> 56) // the bit of byte k moves to bit 56+k
 	}
-	binary.LittleEndian.PutUint32(dst, high)
 }
 
-// symmetricCodes gives d = extreme/-top and the codes trunc(x/d + top + 0.5), at most 2·top-1.
-func symmetricCodes(top int32, x []float32, codes *[32]uint8) (d float32) {
+// symmetricCodesPlain gives d = extreme/-top and the codes trunc(x/d + top + 0.5), at most 2·top-1.
+func symmetricCodesPlain(top int32, x []float32, codes *[32]uint8) (d float32) {
 	peak, _ := extreme(x)
 	d = peak / float32(-top)
 	inv, half := inverse(d), float32(top)+0.5
@@ -121,8 +125,8 @@ func symmetricCodes(top int32, x []float32, codes *[32]uint8) (d float32) {
 	return d
 }
 
-// affineRange gives d = range/top, the minimum and the codes trunc((x-minimum)/d + 0.5), at most limit.
-func affineRange(top, limit int32, x []float32, codes *[32]uint8) (d, low float32) {
+// affineRangePlain gives d = range/top, the minimum and the codes trunc((x-minimum)/d + 0.5), at most limit.
+func affineRangePlain(top, limit int32, x []float32, codes *[32]uint8) (d, low float32) {
 	low, high := limits(x)
 	d = (high - low) / float32(top)
 	inv := inverse(d)

@@ -1,0 +1,188 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// Blocks of 32 values with one scale: all values of a block at once, no fused multiply-add.
+
+DATA ·blockAbs+0(SB)/4, $0x7fffffff
+GLOBL ·blockAbs(SB), RODATA|NOPTR, $4
+DATA ·blockByte+0(SB)/4, $0x000000ff
+GLOBL ·blockByte(SB), RODATA|NOPTR, $4
+DATA ·blockHalf+0(SB)/4, $0x3f000000
+GLOBL ·blockHalf(SB), RODATA|NOPTR, $4
+DATA ·block127+0(SB)/4, $0x42fe0000
+GLOBL ·block127(SB), RODATA|NOPTR, $4
+DATA ·blockOne+0(SB)/4, $0x3f800000
+GLOBL ·blockOne(SB), RODATA|NOPTR, $4
+
+// the order in which packing leaves groups of four bytes
+DATA ·blockOrder+0(SB)/4, $0
+DATA ·blockOrder+4(SB)/4, $4
+DATA ·blockOrder+8(SB)/4, $1
+DATA ·blockOrder+12(SB)/4, $5
+DATA ·blockOrder+16(SB)/4, $2
+DATA ·blockOrder+20(SB)/4, $6
+DATA ·blockOrder+24(SB)/4, $3
+DATA ·blockOrder+28(SB)/4, $7
+GLOBL ·blockOrder(SB), RODATA|NOPTR, $32
+
+// LOAD brings the block into Y0 ... Y3.
+#define LOAD \
+	VMOVUPS (SI), Y0   \
+	VMOVUPS 32(SI), Y1 \
+	VMOVUPS 64(SI), Y2 \
+	VMOVUPS 96(SI), Y3
+
+// SPREAD reduces Y4 with an operation and puts the result into all its lanes.
+#define SPREAD(OP, a, xa, xb) \
+	VEXTRACTF128 $1, a, xb    \
+	OP           xb, xa, xa   \
+	VPERMILPS    $0x4e, xa, xb \
+	OP           xb, xa, xa   \
+	VPERMILPS    $0xb1, xa, xb \
+	OP           xb, xa, xa   \
+	VBROADCASTSS xa, a
+
+// MAGNITUDE puts the largest magnitude into Y4 and the magnitudes into Y5 ... Y8.
+#define MAGNITUDE \
+	VBROADCASTSS ·blockAbs(SB), Y9 \
+	VANDPS Y9, Y0, Y5 \
+	VANDPS Y9, Y1, Y6 \
+	VANDPS Y9, Y2, Y7 \
+	VANDPS Y9, Y3, Y8 \
+	VMAXPS Y6, Y5, Y4 \
+	VMAXPS Y7, Y4, Y4 \
+	VMAXPS Y8, Y4, Y4 \
+	SPREAD(VMAXPS, Y4, X4, X9)
+
+// INVERSE puts 1/Y4, 0 for 0, into Y5.
+#define INVERSE \
+	VBROADCASTSS ·blockOne(SB), Y5 \
+	VDIVPS  Y4, Y5, Y5 \
+	VXORPS  Y6, Y6, Y6 \
+	VCMPPS  $0, Y6, Y4, Y6 \
+	VANDNPS Y5, Y6, Y5
+
+// AWAY rounds r half away from zero to integers; t, u are scratch.
+#define AWAY(r, t, u) \
+	VROUNDPS   $3, r, t \
+	VSUBPS     t, r, u  \
+	VADDPS     u, u, u  \
+	VCVTTPS2DQ t, t     \
+	VCVTTPS2DQ u, u     \
+	VPADDD     u, t, r
+
+// func codesQ8AVX2(x *float32, codes *byte) (d float32)
+TEXT ·codesQ8AVX2(SB), NOSPLIT, $0-20
+	MOVQ x+0(FP), SI
+	MOVQ codes+8(FP), DI
+	LOAD
+	MAGNITUDE
+	VBROADCASTSS ·block127(SB), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVSS       X4, d+16(FP)
+	INVERSE
+	VMULPS       Y5, Y0, Y0
+	VMULPS       Y5, Y1, Y1
+	VMULPS       Y5, Y2, Y2
+	VMULPS       Y5, Y3, Y3
+	AWAY(Y0, Y6, Y7)
+	AWAY(Y1, Y8, Y9)
+	AWAY(Y2, Y6, Y7)
+	AWAY(Y3, Y8, Y9)
+	VPACKSSDW    Y1, Y0, Y0
+	VPACKSSDW    Y3, Y2, Y2
+	VPACKSSWB    Y2, Y0, Y0
+	VMOVDQU      ·blockOrder(SB), Y1
+	VPERMD       Y0, Y1, Y0
+	VMOVDQU      Y0, (DI)
+	VZEROUPPER
+	RET
+
+// CODE turns r into the integer part of r·Y5 + Y6, at most Y7, in a byte.
+#define CODE(r) \
+	VMULPS     Y5, r, r \
+	VADDPS     Y6, r, r \
+	VCVTTPS2DQ r, r     \
+	VPMINSD    Y7, r, r \
+	VPAND      Y8, r, r
+
+#define STORE \
+	CODE(Y0) \
+	CODE(Y1) \
+	CODE(Y2) \
+	CODE(Y3) \
+	VPACKSSDW Y1, Y0, Y0 \
+	VPACKSSDW Y3, Y2, Y2 \
+	VPACKUSWB Y2, Y0, Y0 \
+	VMOVDQU   ·blockOrder(SB), Y1 \
+	VPERMD    Y0, Y1, Y0 \
+	VMOVDQU   Y0, (DI)
+
+// func codesSymmetricAVX2(x *float32, codes *[32]uint8, limit int32, divisor, half float32) (d float32)
+TEXT ·codesSymmetricAVX2(SB), NOSPLIT, $0-36
+	MOVQ x+0(FP), SI
+	MOVQ codes+8(FP), DI
+	LOAD
+	MAGNITUDE
+	VCMPPS    $0, Y4, Y8, Y8
+	VMOVMSKPS Y8, AX
+	SHLL      $8, AX
+	VCMPPS    $0, Y4, Y7, Y7
+	VMOVMSKPS Y7, BX
+	ORL       BX, AX
+	SHLL      $8, AX
+	VCMPPS    $0, Y4, Y6, Y6
+	VMOVMSKPS Y6, BX
+	ORL       BX, AX
+	SHLL      $8, AX
+	VCMPPS    $0, Y4, Y5, Y5
+	VMOVMSKPS Y5, BX
+	ORL       BX, AX
+	ORL       $0x80000000, AX // something where nothing equals a NaN
+	BSFL      AX, AX
+	VXORPS       Y5, Y5, Y5
+	VUCOMISS     X5, X4
+	JEQ          scale        // zeros, of whatever sign: +0
+	VBROADCASTSS (SI)(AX*4), Y4
+scale:
+	VBROADCASTSS divisor+20(FP), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVSS       X4, d+32(FP)
+	INVERSE
+	VBROADCASTSS half+24(FP), Y6
+	VBROADCASTSS limit+16(FP), Y7
+	VBROADCASTSS ·blockByte(SB), Y8
+	STORE
+	VZEROUPPER
+	RET
+
+// func codesAffineAVX2(x *float32, codes *[32]uint8, limit int32, divisor float32) (d, low float32)
+TEXT ·codesAffineAVX2(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), SI
+	MOVQ codes+8(FP), DI
+	LOAD
+	VMINPS Y1, Y0, Y10
+	VMINPS Y2, Y10, Y10
+	VMINPS Y3, Y10, Y10
+	SPREAD(VMINPS, Y10, X10, X9)
+	VMAXPS Y1, Y0, Y4
+	VMAXPS Y2, Y4, Y4
+	VMAXPS Y3, Y4, Y4
+	SPREAD(VMAXPS, Y4, X4, X9)
+	VMOVSS       X10, low+28(FP)
+	VSUBPS       Y10, Y4, Y4
+	VBROADCASTSS divisor+20(FP), Y5
+	VDIVPS       Y5, Y4, Y4
+	VMOVSS       X4, d+24(FP)
+	INVERSE
+	VSUBPS       Y10, Y0, Y0
+	VSUBPS       Y10, Y1, Y1
+	VSUBPS       Y10, Y2, Y2
+	VSUBPS       Y10, Y3, Y3
+	VBROADCASTSS ·blockHalf(SB), Y6
+	VBROADCASTSS limit+16(FP), Y7
+	VBROADCASTSS ·blockByte(SB), Y8
+	STORE
+	VZEROUPPER
+	RET
