@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // Other jobs use the machine, and a wall clock would measure them. A benchmark's time is the CPU time of its tasks, summed and divided
@@ -144,7 +145,7 @@ func BenchmarkVector(b *testing.B) {
 	defer p.Close()
 	const k, n = 2048, 49152
 	for _, m := range []int{1, 2, 4, 8} {
-		for _, t := range []int{-2, -1, int(typeQ8_0), int(typeQ4_K), int(typeQ6_K), int(typeQ4_0)} {
+		for _, t := range []int{-2, -1, int(typeQ8_0), int(typeQ4_0), int(typeQ4_1), int(typeQ5_0), int(typeQ5_1), int(typeQ4_K), int(typeQ5_K), int(typeQ6_K)} {
 			var w Matrix
 			switch t {
 			case -2:
@@ -206,6 +207,32 @@ func BenchmarkLoRA(b *testing.B) {
 			o.C = make([]float32, c.x.M*o.N)
 			scratch := make([]float32, c.x.Scratch())
 			share(b, p, false, 2*float64(c.x.M)*float64(o.N)*float64(c.x.K+o.R), func() { p.MatMul(&c.x, scratch) })
+		})
+	}
+}
+
+// BenchmarkFused is the small product's kernels on data in the L2 cache: cycles of theirs alone.
+func BenchmarkFused(b *testing.B) {
+	for _, ty := range fusedTypes {
+		c := storedCodec(ty)
+		f := fusedFor(c)
+		const k, rows = 2048, 64
+		src := randomBlocks(ty, rows*k/c.Block, 1)
+		x, y := normals(make([]float32, k), 1), make([]float32, rows)
+		b.Run(c.Name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			best := math.Inf(1)
+			for range 200 {
+				start := threadTime()
+				for range 20 {
+					f[0](&y[0], rows, &x[0], k, unsafe.Pointer(&src[0]), len(src)/rows, k/c.Block, rows)
+				}
+				best = min(best, float64(threadTime()-start)/20)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(rows*k/best, "Gweights/s")
+			b.ReportMetric(float64(len(src))/best, "GB/s")
 		})
 	}
 }

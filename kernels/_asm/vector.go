@@ -51,6 +51,9 @@ func vector(a *asm, kind string, zmm bool, m int) {
 	}
 	a.i("SUBQ $%d, CX; JLT tail", chains*width)
 	a.label("loop")
+	for at := 0; at < chains*width*size; at += 64 {
+		a.i("PREFETCHT0 %d(BX)", ahead+at)
+	}
 	for u := range chains {
 		load(u, u*width, "")
 		for i := range m {
