@@ -82,7 +82,7 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 		return err
 	}
 	show.line(fmt.Sprintf("memory planned: %s; micro-batches of %d tokens", train.BytesText(plan.Total), plan.MicroTokens))
-	debug.SetMemoryLimit(plan.Total - plan.Weights + garbage) // mapped weights are not Go's
+	debug.SetMemoryLimit(plan.Total - plan.Weights) // mapped weights are not Go's
 	res, err := j.Run(e.ctx)
 	show.end()
 	if err != nil {
@@ -107,9 +107,6 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	}
 	return printResult(e.stdout, res, outputs)
 }
-
-// garbage is what may lie about above the plan before it is collected.
-const garbage = 32 << 20
 
 // printResult prints the table of a run and its files.
 func printResult(w io.Writer, res *train.Result, outputs []train.Fact) error {

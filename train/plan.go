@@ -15,7 +15,7 @@ type Plan struct {
 	Optimizer   int64 `json:"optimizer"`   // moments
 	Activations int64 `json:"activations"` // of one micro-batch, with the working memory of its operations
 	Inputs      int64 `json:"inputs"`
-	Program     int64 `json:"program"` // the program itself, tokenizer, data, as measured now
+	Program     int64 `json:"program"` // the program itself, tokenizer, data, as measured now, and Garbage
 	Total       int64 `json:"total"`
 
 	MicroTokens   int   `json:"micro_tokens"`
@@ -29,9 +29,12 @@ type Plan struct {
 	budget int64 // bytes left for a program
 }
 
+// Garbage is what may lie about, rows of data for the most part, before it is collected.
+const Garbage = 32 << 20
+
 // Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
 // smaller micro-batch; when one sequence does not fit, the error says how much is missing.
-func (j *Job) Plan() (*Plan, error) { return j.plan(Memory()) }
+func (j *Job) Plan() (*Plan, error) { return j.plan(Memory() + Garbage) }
 
 // plan is Plan for a process that takes so many bytes already.
 func (j *Job) plan(program int64) (*Plan, error) {
