@@ -41,6 +41,8 @@ func commands(e *env) []*cli.Command {
 		mergeCommand(e),
 		convertCommand(e),
 		quantizeCommand(e),
+		imatrixCommand(e),
+		verifyCommand(e),
 		dataCommand(e),
 		inspectCommand(e),
 		tokenizerCommand(e),

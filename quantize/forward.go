@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -150,7 +151,7 @@ type CollectOptions struct {
 // Collect runs a text through a model and sums the squares of the inputs of every linear of its layers, as llama-imatrix
 // does: whole pieces of ChunkSize tokens, each a document. The caller gives the model to this function: its observers are
 // used.
-func Collect(m *model.Model, t model.Trained, ids []int32, pool *kernels.Pool, o CollectOptions) (*Importance, error) {
+func Collect(ctx context.Context, m *model.Model, t model.Trained, ids []int32, pool *kernels.Pool, o CollectOptions) (*Importance, error) {
 	chunks := len(ids) / max(o.ChunkSize, 1)
 	if o.Chunks > 0 {
 		chunks = min(chunks, o.Chunks)
@@ -189,6 +190,9 @@ func Collect(m *model.Model, t model.Trained, ids []int32, pool *kernels.Pool, o
 	}
 	piece := make([]int32, o.ChunkSize)
 	for c := range chunks {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		copy(piece, ids[c*o.ChunkSize:])
 		if o.HasBOS {
 			piece[0] = o.BOS
