@@ -45,7 +45,8 @@ const lattice = `
 	internal/tokenizer, internal/chat, data/licenses < data;
 	data, lora, internal/infer < train;
 	train, quantize < recipes;
-	recipes < cli;
+	train < bench;
+	recipes, bench < cli;
 	cli < cli/tune;
 `
 

@@ -65,7 +65,7 @@ func TestRealModel(t *testing.T) {
 }
 
 // smolLM2 is the path of the Q4_1 file that ../shared/models/get.sh brings; the test is skipped without it.
-func smolLM2(t *testing.T) string {
+func smolLM2(t testing.TB) string {
 	t.Helper()
 	dir := os.Getenv("TUNE_TEST_MODELS")
 	if cache, err := os.UserCacheDir(); err == nil && dir == "" {

@@ -1,0 +1,152 @@
+// Package bench measures this machine and what the program reaches on it: the peaks of arithmetic and of reading memory first, then
+// kernels, training steps, reading of prompts and generation, each as a share of the peak that bounds it. README.md holds the method
+// and figures.
+//
+// It is the one package whose results come from a clock; they go nowhere but into the report.
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"tune/internal/model"
+	"tune/kernels"
+)
+
+// Peak is what the machine can do at most, all workers together.
+type Peak struct {
+	BF16  float64 `json:"bf16_flops,omitempty"` // multiply and add of MatMul's precision, on registers alone; 0: no bf16 instructions
+	F32   float64 `json:"f32_flops"`
+	Int8  float64 `json:"int8_ops,omitempty"` // 0: nothing here multiplies int8
+	Bytes float64 `json:"read_bytes_per_second"`
+}
+
+// Row is one measurement.
+type Row struct {
+	Name   string  `json:"name"`          // kind/variant/sizes; gemm sizes are M x K x N
+	Value  float64 `json:"value"`         // median of the repeats
+	Unit   string  `json:"unit"`          // per second
+	Share  float64 `json:"share_of_peak"` // of the best repeat, in useful work, of the peak that bounds it; 0: none does
+	Spread float64 `json:"spread"`        // distance of the quartiles over the median
+	Best   float64 `json:"best"`
+	Bytes  int64   `json:"peak_bytes"` // most memory of the process during the measurement, 0 where it is not measured
+}
+
+// Report is what a run found.
+type Report struct {
+	Peak Peak  `json:"peak"`
+	Rows []Row `json:"rows"`
+}
+
+// Model is a model to measure.
+type Model struct {
+	Suffix string // of the names of its rows
+	Base   *model.Checkpoint
+	Full   bool // measure full training too
+}
+
+// The parts a run may be restricted to.
+var Parts = []string{"kernels", "train", "prefill", "decode"}
+
+// Options of a run.
+type Options struct {
+	Parts    []string // of Parts
+	Models   []Model
+	Pool     *kernels.Pool
+	Progress func(Row) // told about every row as it comes; nil: nobody is
+}
+
+// bencher is a run under way.
+type bencher struct {
+	Options
+	Report
+	ctx context.Context
+}
+
+// Run measures. It stops between repeats when ctx ends.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	b := &bencher{Options: o, ctx: ctx}
+	b.measurePeak()
+	steps := []struct {
+		part string
+		run  func() error
+	}{
+		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train)},
+		{"prefill", b.eachModel((*bencher).prefill)}, {"decode", b.eachModel((*bencher).decode)},
+	}
+	for _, s := range steps {
+		if !slices.Contains(o.Parts, s.part) {
+			continue
+		}
+		if err := s.run(); err != nil {
+			return nil, fmt.Errorf("bench %s: %w", s.part, err)
+		}
+	}
+	return &b.Report, nil
+}
+
+func (b *bencher) eachModel(f func(*bencher, Model, *model.Model) error) func() error {
+	return func() error {
+		for _, m := range b.Models {
+			x, err := model.New(m.Base, model.Options{})
+			if err != nil {
+				return err
+			}
+			if err := f(b, m, x); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Repeats of a measurement: at least fewest, then until it has taken enough, at most most.
+const (
+	fewest = 5
+	most   = 60
+	enough = 600 * time.Millisecond
+)
+
+// repeat times f after one run that does not count; seconds, sorted.
+func (b *bencher) repeat(f func() error) ([]float64, error) {
+	if err := f(); err != nil {
+		return nil, err
+	}
+	var took []float64
+	for begin := time.Now(); len(took) < most && (len(took) < fewest || time.Since(begin) < enough); {
+		if err := b.ctx.Err(); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		if err := f(); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(start).Seconds())
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+// add makes a row of sorted seconds: count things of a unit in each repeat, which are work operations or bytes for the peak.
+func (b *bencher) add(name, unit string, took []float64, count, work, peak float64, bytes int64) {
+	middle := took[len(took)/2]
+	r := Row{Name: name, Value: count / middle, Unit: unit, Best: count / took[0], Bytes: bytes,
+		Spread: (took[len(took)*3/4] - took[len(took)/4]) / middle}
+	if peak > 0 {
+		r.Share = work / took[0] / peak
+	}
+	b.Rows = append(b.Rows, r)
+	if b.Progress != nil {
+		b.Progress(r)
+	}
+}
+
+// flops is the peak of products that are exact or not.
+func (p *Peak) flops(exact bool) float64 {
+	if exact || p.BF16 == 0 {
+		return p.F32
+	}
+	return p.BF16
+}

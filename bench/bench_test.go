@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"tune/internal/model"
+	"tune/internal/qtype"
+	"tune/internal/testkit"
+	"tune/kernels"
+)
+
+// Every part of a small model gives rows with a rate, a share below the peak and a name of its own.
+func TestRows(t *testing.T) {
+	c, err := model.Open(testkit.Golden(t, "models/llama"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	var told []Row
+	r, err := Run(context.Background(), Options{Parts: []string{"train", "prefill", "decode"}, Models: []Model{{Suffix: "/x", Base: c, Full: true}}, Pool: pool,
+		Progress: func(r Row) { told = append(told, r) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, x := range r.Rows {
+		names = append(names, x.Name)
+		// Above the peak only by what other jobs take from the one measurement and not the other.
+		if !(x.Value > 0 && x.Best >= x.Value && x.Share > 0 && x.Share < 2 && x.Spread >= 0) {
+			t.Errorf("%+v", x)
+		}
+	}
+	want := []string{"train/lora/4x128/x", "train/full/4x128/x", "prefill/128/x", "decode/1/x"}
+	if !slices.Equal(names, want) || !slices.Equal(told, r.Rows) {
+		t.Errorf("got %v, told %d rows, want %v", names, len(told), want)
+	}
+	if r.Peak.F32 <= 0 || r.Peak.Bytes <= 0 || (kernels.Level() == "avx512bf16") != (r.Peak.BF16 > 0) {
+		t.Errorf("%+v", r.Peak)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	pool := kernels.NewPool(1)
+	defer pool.Close()
+	if _, err := Run(ctx, Options{Parts: []string{"kernels"}, Pool: pool}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// The synthetic model loads in every type it is offered in, with the number of weights of its pattern.
+func TestSynthetic(t *testing.T) {
+	for _, ty := range []qtype.Type{qtype.BF16, qtype.Q4_1} {
+		c, err := Synthetic(ty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := model.New(c, model.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := ty.RowBytes(134_479_872) // weights of the matrices; the norms are another 35,136 of float32
+		if err != nil || m.WeightBytes() < int64(size) || m.WeightBytes() > int64(size)+4*40_000 {
+			t.Errorf("%s: %d bytes, %v, matrices %d", ty, m.WeightBytes(), err, size)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+
+	"tune/internal/qtype"
+	"tune/internal/rng"
+	"tune/kernels"
+)
+
+// normals are reproducible numbers of standard deviation 0.02.
+func normals(n int) []float32 {
+	s, x := rng.New(1, "bench"), make([]float32, n)
+	for i := range x {
+		x[i] = float32(0.02 * s.Norm(uint64(i)))
+	}
+	return x
+}
+
+// pattern is how many values are made; larger tensors repeat them.
+const pattern = 1 << 16
+
+// weights are n values stored as t.
+func weights(t qtype.Type, n int) ([]byte, error) {
+	size, err := t.RowBytes(n)
+	if err != nil {
+		return nil, err
+	}
+	once, err := t.RowBytes(pattern)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, max(size, once))
+	t.Row().Encode(b[:once], normals(pattern))
+	for at := once; at < size; at *= 2 {
+		copy(b[at:], b[:at])
+	}
+	return b[:size], nil
+}
+
+func matrix(t qtype.Type, rows, cols int) (kernels.Matrix, error) {
+	b, err := weights(t, rows*cols)
+	return kernels.Matrix{Rows: rows, Cols: cols, Data: b, Codec: t.Codec()}, err
+}
+
+// kernels measures products of the sizes of SmolLM2-135M, products of one row, and attention.
+func (b *bencher) kernels() error {
+	for _, s := range [][3]int{{512, 576, 1536}, {2048, 576, 1536}, {2048, 1536, 576}, {512, 576, 49152}} {
+		if err := b.gemm(qtype.BF16, "bf16", s, false); err != nil {
+			return err
+		}
+	}
+	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q4_K} {
+		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{512, 2048, 2048}, false); err != nil {
+			return err
+		}
+	}
+	if err := b.gemm(qtype.F32, "f32", [3]int{2048, 576, 1536}, true); err != nil {
+		return err
+	}
+	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
+		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{1, 2048, 49152}, false); err != nil {
+			return err
+		}
+	}
+	return b.attention(2048)
+}
+
+// gemm measures one product; that of one row is bound by reading.
+func (b *bencher) gemm(t qtype.Type, name string, s [3]int, exact bool) error {
+	m, k, n := s[0], s[1], s[2]
+	w, err := matrix(t, n, k)
+	if err != nil {
+		return err
+	}
+	x := &kernels.Product{M: m, K: k, A: normals(m * k), Exact: exact, Outs: []kernels.Out{{N: n, C: make([]float32, m*n), B: w}}}
+	scratch := make([]float32, x.Scratch())
+	took, err := b.repeat(func() error { b.Pool.MatMul(x, scratch); return nil })
+	if err != nil {
+		return err
+	}
+	name = fmt.Sprintf("gemm/%s/%dx%dx%d", name, m, k, n)
+	if m == 1 {
+		bytes := float64(len(w.Data))
+		b.add(name, "GB/s", took, bytes/1e9, bytes, b.Peak.Bytes, 0)
+		return nil
+	}
+	ops := 2 * float64(m) * float64(k) * float64(n)
+	b.add(name, "GFLOP/s", took, ops/1e9, ops, b.Peak.flops(exact), 0)
+	return nil
+}
+
+// attention measures causal attention of n tokens, 9 heads over 3 of keys, 64 wide: two products forward, five backward.
+func (b *bencher) attention(n int) error {
+	const h, kv, d = 9, 3, 64
+	a := kernels.Attention{H: h, K: kv, D: d, Scale: 0.125}
+	q, k, v, do := normals(n*h*d), normals(n*kv*d), normals(n*kv*d), normals(n*h*d)
+	o, lse, start := make([]float32, n*h*d), make([]float32, n*h), make([]int32, n)
+	scratch := make([]float32, max(a.Scratch(n, n), a.BackwardScratch(n)))
+	took, err := b.repeat(func() error { a.Forward(b.Pool, o, lse, q, k, v, start, 0, scratch); return nil })
+	if err != nil {
+		return err
+	}
+	product := 2 * float64(n) * float64(n+1) / 2 * h * d
+	b.add(fmt.Sprintf("attention/forward/%d", n), "GFLOP/s", took, 2*product/1e9, 2*product, b.Peak.flops(false), 0)
+	dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
+	took, err = b.repeat(func() error { a.Backward(b.Pool, dq, dk, dv, q, k, v, o, lse, do, start, scratch); return nil })
+	if err != nil {
+		return err
+	}
+	b.add(fmt.Sprintf("attention/backward/%d", n), "GFLOP/s", took, 5*product/1e9, 5*product, b.Peak.flops(false), 0)
+	return nil
+}
