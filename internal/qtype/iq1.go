@@ -61,33 +61,49 @@ func pointSums(qx, qq float32, codes []uint8, x, w []float32, values *[8]float32
 	return qx, qq
 }
 
-// splitIQ1_S finds the best scale and split of 32 sorted values into three runs for both shifts, from the sums of w·x and w
-// up to each place. shift is -1 when nothing fits.
-func splitIQ1_S(sumX, sumW *[33]float32) (scale float32, a, b, shift int) {
-	var lastX, lastW [2][33]float32 // terms of the run from a place to the end
+// A splitRun has what the search of splits of 32 sorted values needs: sums up to a place, and for the values moved up and
+// down the terms of the last run (from a place to the end) and of the first (up to the place the search is at).
+type splitRun struct {
+	sumX, sumW     [40]float32 // w·x and w; sums end at place 32
+	lastX, lastW   [2][40]float32
+	firstX, firstW [2]float32
+	x, w           float32 // sums up to the place the search is at
+}
+
+// splitIQ1_S finds the best scale and split into three runs for both shifts. shift is -1 when nothing fits.
+func splitIQ1_S(r *splitRun) (scale float32, a, b, shift int) {
 	for s, v := range valuesIQ1 {
-		for j := range 33 {
-			lastX[s][j] = (sumX[32] - sumX[j]) * v[2]
-			lastW[s][j] = (sumW[32] - sumW[j]) * v[2] * v[2]
+		for j := range 40 {
+			r.lastX[s][j] = (r.sumX[32] - r.sumX[j]) * v[2]
+			r.lastW[s][j] = (r.sumW[32] - r.sumW[j]) * v[2] * v[2]
+			if j > 32 {
+				r.lastW[s][j] = -math.MaxFloat32 // no split
+			}
 		}
 	}
 	best, shift := float32(-math.MaxFloat32), -1
 	for i := range 33 {
-		var firstX, firstW [2]float32
+		r.x, r.w = r.sumX[i], r.sumW[i]
 		for s, v := range valuesIQ1 {
-			firstX[s] = (sumX[i] - sumX[0]) * v[0]
-			firstW[s] = (sumW[i] - sumW[0]) * v[0] * v[0]
+			r.firstX[s] = (r.x - r.sumX[0]) * v[0]
+			r.firstW[s] = (r.w - r.sumW[0]) * v[0] * v[0]
 		}
-		for j := i; j < 33; j++ {
-			x, w := sumX[j]-sumX[i], sumW[j]-sumW[i]
-			for s := range valuesIQ1 {
-				v := valuesIQ1[s][1]
-				qx := firstX[s] + float32(x*v) + lastX[s][j]
-				qq := firstW[s] + float32(w*v*v) + lastW[s][j]
-				if qq > 0 && qx*qx > best*qq {
-					scale = qx / qq
-					best, a, b, shift = scale*qx, i, j, s
+		for from := splitScan(r, i, best); from < 33; from = splitScan(r, from, best) {
+			end := min(33, from+8)
+			for j := from; j < end; j++ {
+				x, w := r.sumX[j]-r.x, r.sumW[j]-r.w
+				for s := range valuesIQ1 {
+					v := valuesIQ1[s][1]
+					qx := r.firstX[s] + float32(x*v) + r.lastX[s][j]
+					qq := r.firstW[s] + float32(w*v*v) + r.lastW[s][j]
+					if qq > 0 && qx*qx > best*qq {
+						scale = qx / qq
+						best, a, b, shift = scale*qx, i, j, s
+					}
 				}
+			}
+			if from = end; from > 32 {
+				break
 			}
 		}
 	}
@@ -101,12 +117,12 @@ func groupIQ1_S(x, w []float32, index *[4]uint16) (scale float32, shift int, ok 
 	}
 	var order [32]int
 	sortedOrder(order[:], x)
-	var sumX, sumW [33]float32
+	var run splitRun
 	for j, i := range order {
-		sumX[j+1] = sumX[j] + float32(w[i]*x[i])
-		sumW[j+1] = sumW[j] + w[i]
+		run.sumX[j+1] = run.sumX[j] + float32(w[i]*x[i])
+		run.sumW[j+1] = run.sumW[j] + w[i]
 	}
-	scale, a, b, shift := splitIQ1_S(&sumX, &sumW)
+	scale, a, b, shift := splitIQ1_S(&run)
 	if shift < 0 {
 		return 0, 0, false
 	}

@@ -114,22 +114,19 @@ func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32
 	if !vectors {
 		return nearestPointPlain(list, dims, x, w, scaled)
 	}
-	var s pointLanes
-	nearestPointAVX2(&s, &list.codes[0], len(list.codes)/(8*dims), dims, &x[:dims][0], &w[:dims][0], scaled)
-	best, at := s.sum[0], s.block[0]*8
-	for j := 1; j < 8; j++ {
-		if p := s.block[j]*8 + int32(j); s.sum[j] < best || s.sum[j] == best && p < at {
-			best, at = s.sum[j], p
-		}
-	}
-	return int(max(0, at))
-}
-
-// pointLanes are the least sum of each lane and the block of eight candidates it was found in.
-type pointLanes struct {
-	sum   [8]float32
-	block [8]int32
+	return int(nearestPointAVX2(&list.codes[0], len(list.codes)/(8*dims), dims, &x[:dims][0], &w[:dims][0], scaled))
 }
 
 //go:noescape
-func nearestPointAVX2(s *pointLanes, codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32)
+func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32) (place int32)
+
+// splitScan gives the first place from which on, within eight, a split may beat the best; 33 or more: none does.
+func splitScan(s *splitRun, from int, best float32) (at int) {
+	if !vectors {
+		return from
+	}
+	return splitScanAVX2(s, from, best)
+}
+
+//go:noescape
+func splitScanAVX2(s *splitRun, from int, best float32) (at int)

@@ -264,22 +264,33 @@ values:
 	VZEROUPPER
 	RET
 
-// func nearestPointAVX2(s *pointLanes, codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32)
-TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-56
-	MOVQ         s+0(FP), DI
-	MOVQ         codes+8(FP), SI
-	MOVQ         blocks+16(FP), CX
-	MOVQ         dims+24(FP), DX
-	MOVQ         x+32(FP), R8
-	MOVQ         w+40(FP), R9
-	MOVQ         scaled+48(FP), R10
-	VMOVUPS      (R10), Y8       // scaled values by code
+DATA ·searchLanes+0(SB)/4, $0
+DATA ·searchLanes+4(SB)/4, $1
+DATA ·searchLanes+8(SB)/4, $2
+DATA ·searchLanes+12(SB)/4, $3
+DATA ·searchLanes+16(SB)/4, $4
+DATA ·searchLanes+20(SB)/4, $5
+DATA ·searchLanes+24(SB)/4, $6
+DATA ·searchLanes+28(SB)/4, $7
+GLOBL ·searchLanes(SB), RODATA|NOPTR, $32
+
+// func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32) (place int32)
+TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-52
+	MOVQ         codes+0(FP), SI
+	MOVQ         blocks+8(FP), CX
+	MOVQ         dims+16(FP), DX
+	MOVQ         x+24(FP), R8
+	MOVQ         w+32(FP), R9
+	MOVQ         scaled+40(FP), R10
+	VMOVUPS      (R10), Y8               // scaled values by code
 	MOVL         $0x7f7fffff, AX
 	MOVL         AX, X0
-	VPBROADCASTD X0, Y0          // least sums: the largest float32
-	VPXOR        Y1, Y1, Y1      // their blocks
-	VPXOR        Y2, Y2, Y2      // this block
-	VPCMPEQD     Y7, Y7, Y7
+	VPBROADCASTD X0, Y0                  // least sums: the largest float32
+	VMOVDQU      ·searchLanes(SB), Y2    // places of this block
+	VMOVDQA      Y2, Y1                  // places of the least sums
+	MOVL         $8, AX
+	MOVL         AX, X7
+	VPBROADCASTD X7, Y7
 blocks:
 	VXORPS       Y3, Y3, Y3
 	XORQ         AX, AX
@@ -287,7 +298,7 @@ dims:
 	VPMOVZXBD    (SI), Y4
 	VPERMPS      Y8, Y4, Y4
 	VBROADCASTSS (R8)(AX*4), Y5
-	VSUBPS       Y5, Y4, Y4      // scaled value - x
+	VSUBPS       Y5, Y4, Y4              // scaled value - x
 	VBROADCASTSS (R9)(AX*4), Y5
 	VMULPS       Y4, Y5, Y5
 	VMULPS       Y4, Y5, Y5
@@ -299,10 +310,78 @@ dims:
 	VCMPPS       $0x11, Y0, Y3, Y4
 	VBLENDVPS    Y4, Y3, Y0, Y0
 	VPBLENDVB    Y4, Y2, Y1, Y1
-	VPSUBD       Y7, Y2, Y2
+	VPADDD       Y7, Y2, Y2
 	DECQ         CX
 	JNZ          blocks
-	VMOVUPS      Y0, pointLanes_sum(DI)
-	VMOVDQU      Y1, pointLanes_block(DI)
+
+	// the least sum, and of the lanes that have it the lowest place
+	VEXTRACTF128 $1, Y0, X3
+	VMINPS       X3, X0, X3
+	VPERMILPS    $0x4e, X3, X4
+	VMINPS       X4, X3, X3
+	VPERMILPS    $0xb1, X3, X4
+	VMINPS       X4, X3, X3
+	VBROADCASTSS X3, Y3
+	VCMPPS       $0x04, Y0, Y3, Y3       // other lanes: the largest place, all ones
+	VPOR         Y3, Y1, Y1
+	VEXTRACTI128 $1, Y1, X2
+	VPMINUD      X2, X1, X1
+	VPSHUFD      $0x4e, X1, X2
+	VPMINUD      X2, X1, X1
+	VPSHUFD      $0xb1, X1, X2
+	VPMINUD      X2, X1, X1
+	VMOVD        X1, AX
+	MOVL         AX, place+48(FP)
+	VZEROUPPER
+	RET
+
+// SPLIT leaves in Y6 where a split beats the best. Y0, Y1: sums of the middle run; Y2: factor; Y5: best.
+#define SPLIT(first, last) \
+	VMULPS       Y2, Y0, Y3 \
+	VBROADCASTSS (splitRun_firstX+first)(DI), Y4 \
+	VADDPS       Y3, Y4, Y3 \
+	VADDPS       (splitRun_lastX+last)(DI)(AX*4), Y3, Y3 \
+	VMULPS       Y2, Y1, Y4 \
+	VMULPS       Y2, Y4, Y4 \
+	VBROADCASTSS (splitRun_firstW+first)(DI), Y6 \
+	VADDPS       Y4, Y6, Y4 \
+	VADDPS       (splitRun_lastW+last)(DI)(AX*4), Y4, Y4 \
+	VMULPS       Y3, Y3, Y3 \
+	VMULPS       Y4, Y5, Y6 \
+	VCMPPS       $0x1e, Y6, Y3, Y6 \
+	VCMPPS       $0x1e, Y9, Y4, Y4 \
+	VANDPS       Y4, Y6, Y6
+
+// func splitScanAVX2(s *splitRun, from int, best float32) (at int)
+TEXT ·splitScanAVX2(SB), NOSPLIT, $0-32
+	MOVQ         s+0(FP), DI
+	MOVQ         from+8(FP), AX
+	VBROADCASTSS best+16(FP), Y5
+	VXORPS       Y9, Y9, Y9
+	MOVL         $0x3e000000, BX     // 1/8
+	MOVL         BX, X7
+	VPBROADCASTD X7, Y7
+	VSUBPS       Y7, Y9, Y8          // -1/8
+	VBROADCASTSS splitRun_x(DI), Y10
+	VBROADCASTSS splitRun_w(DI), Y11
+scan:
+	VMOVUPS      splitRun_sumX(DI)(AX*4), Y0
+	VSUBPS       Y10, Y0, Y0
+	VMOVUPS      splitRun_sumW(DI)(AX*4), Y1
+	VSUBPS       Y11, Y1, Y1
+	VMOVAPS      Y7, Y2
+	SPLIT(0, 0)
+	VMOVAPS      Y6, Y12
+	VMOVAPS      Y8, Y2
+	SPLIT(4, 160)
+	VORPS        Y12, Y6, Y6
+	VMOVMSKPS    Y6, BX
+	TESTL        BX, BX
+	JNZ          found
+	ADDQ         $8, AX
+	CMPQ         AX, $33
+	JLT          scan
+found:
+	MOVQ         AX, at+24(FP)
 	VZEROUPPER
 	RET

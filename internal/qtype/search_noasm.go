@@ -13,3 +13,5 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32) int {
 	return nearestPointPlain(list, dims, x, w, scaled)
 }
+
+func splitScan(_ *splitRun, from int, _ float32) (at int) { return from }
