@@ -88,7 +88,7 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
-	outputs, err := j.export(show)
+	outputs, err := j.export(e.ctx, show)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"tune/internal/atomicfile"
@@ -16,6 +18,7 @@ import (
 	"tune/internal/tensor"
 	"tune/kernels"
 	"tune/lora"
+	"tune/quantize"
 	"tune/train"
 )
 
@@ -30,7 +33,7 @@ func (j *job) provenance() map[string]any {
 }
 
 // export writes what the recipe asks for: the adapter, the merged model and the GGUF file.
-func (j *job) export(show *progress) ([]train.Fact, error) {
+func (j *job) export(ctx context.Context, show *progress) ([]train.Fact, error) {
 	var outputs []train.Fact
 	dir, x := j.recipe.Output, j.recipe.Export
 	var src tensor.Source
@@ -63,7 +66,7 @@ func (j *job) export(show *progress) ([]train.Fact, error) {
 	} else if x.GGUF != "none" {
 		path := filepath.Join(dir, "model.gguf")
 		show.line("writing " + path)
-		notes, err := j.writeGGUF(path, src, x.GGUF, untied)
+		notes, err := j.writeGGUF(ctx, path, src, x.GGUF, untied)
 		if err != nil {
 			return nil, fmt.Errorf("GGUF: %w", err)
 		}
@@ -99,18 +102,45 @@ func (j *job) facts() map[string]string {
 	return facts
 }
 
-func (j *job) writeGGUF(path string, src tensor.Source, typ string, untied bool) ([]string, error) {
+// converted are the types that llama.cpp's converter writes itself; all others are mixes of its quantizer.
+var converted = []string{"F32", "F16", "BF16", "Q8_0"}
+
+func (j *job) writeGGUF(ctx context.Context, path string, src tensor.Source, typ string, untied bool) ([]string, error) {
+	base := *j.base
+	base.Spec.Tied = base.Spec.Tied && !untied
+	if !slices.Contains(converted, strings.ToUpper(typ)) {
+		return j.quantize(ctx, path, &base, src, typ)
+	}
 	t, err := storage(typ)
 	if err != nil {
 		return nil, err
 	}
-	base := *j.base
-	base.Spec.Tied = base.Spec.Tied && !untied
 	x, err := base.GGUF(src, model.GGUFOptions{Type: t, Metadata: j.facts()})
 	if err != nil {
 		return nil, err
 	}
 	return x.Notes, gguf.Write(path, x.Meta, x.Src, gguf.WriteOptions{})
+}
+
+// quantize writes the GGUF file of a mix.
+func (j *job) quantize(ctx context.Context, path string, base *model.Checkpoint, weights tensor.Source, name string) ([]string, error) {
+	mix, err := quantize.ParseMix(name)
+	if err != nil {
+		return nil, err
+	}
+	src, err := quantize.FromCheckpoint(base, weights)
+	if err != nil {
+		return nil, err
+	}
+	p, err := quantize.NewPlan(src, mix, quantize.PlanOptions{})
+	if err != nil {
+		return nil, err
+	}
+	notes := p.Notes
+	if n := p.Fallbacks(); n > 0 {
+		notes = append(notes, fmt.Sprintf("%s: %d of %d tensors have a width that does not suit the type of the mix and got another one", mix.Name, n, len(p.Choices)))
+	}
+	return notes, p.Write(ctx, path, quantize.WriteOptions{Fresh: true})
 }
 
 // report writes run.json and report.html.

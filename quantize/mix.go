@@ -39,6 +39,9 @@ var mixes = []Mix{
 // aliases are names that llama-quantize takes too.
 var aliases = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
+// NeedsImportance says that the mix cannot be made without knowing the importance of columns.
+func (m Mix) NeedsImportance() bool { return listed(tiny+" IQ3_XXS Q2_K_S", m.Name) }
+
 // Mixes lists all mixes, from the best to the smallest.
 func Mixes() []Mix { return slices.Clone(mixes) }
 

@@ -106,7 +106,6 @@ func falconMore(p place) bool   { return falcon(p) && more(p) }
 func plainMore(p place) bool    { return !falcon(p) && more(p) }
 func plainOrMore(p place) bool  { return !falcon(p) || more(p) }
 func plainEighth(p place) bool  { return !falcon(p) && eighth(p) }
-func plain(p place) bool        { return !falcon(p) }
 func plainEight(p place) bool   { return !falcon(p) && eight(p) }
 func plainUneight(p place) bool { return !falcon(p) && notEight(p) }
 

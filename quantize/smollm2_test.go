@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -170,4 +171,64 @@ func openText(t *testing.T, path string) (*model.Model, []int32) {
 		t.Fatal(err)
 	}
 	return m, e.IDs
+}
+
+// klLimit: relative difference of mean KL from llama-perplexity's, whose kernels round activations to 8 bits for these
+// types; median, agreement and perplexity keep it too.
+const klLimit = 0.06
+
+// Predictions of quantized files against bf16 are as far off as llama-perplexity finds them.
+func TestQuality(t *testing.T) {
+	if !*full {
+		t.Skip("takes minutes: give -full")
+	}
+	var gold struct {
+		Files map[string]struct {
+			Mean   float64 `json:"kld_mean"`
+			Median float64 `json:"kld_median"`
+			Top1   float64 `json:"same_top_percent"`
+			Base   float64 `json:"ppl_base"`
+			PPL    float64 `json:"ppl"`
+		} `json:"files"`
+	}
+	text, err := os.ReadFile(testkit.Shared(t, "quant/quality.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &gold)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := filepath.Join(t.TempDir(), "bf16.gguf")
+	smolLM2BF16(t, input)
+	m, ids := openText(t, input)
+	pool := kernels.NewPool(0)
+	defer pool.Close()
+	for _, mix := range []string{"Q8_0", "Q4_K_M", "Q2_K"} {
+		p, src, err := planFile(input, mix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := filepath.Join(t.TempDir(), "out.gguf")
+		if err := p.Write(context.Background(), out, WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		src.Close()
+		cand, _ := openText(t, out)
+		d, err := Diverge(context.Background(), Side{Model: m}, Side{Model: cand}, ids[:20*512], pool, DivergeOptions{ChunkSize: 512})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := gold.Files[mix]
+		t.Logf("%s: %+v, want %+v", mix, *d, want)
+		near := func(what string, got, want, limit float64) {
+			if math.Abs(got-want) > limit*want {
+				t.Errorf("%s: %s: got %g, want %g", mix, what, got, want)
+			}
+		}
+		near("mean", d.Mean, want.Mean, klLimit)
+		near("median", d.Median, want.Median, klLimit)
+		near("agreement", 100*d.Top1, want.Top1, 0.01)
+		near("perplexity of the reference", d.Reference, want.Base, 0.005)
+		near("perplexity", d.Candidate, want.PPL, 0.01)
+	}
 }

@@ -331,8 +331,8 @@ func (w *writer) work(ctx context.Context, stop context.CancelCauseFunc, list []
 
 // encoder is the memory of one worker.
 type encoder struct {
-	values, check []float32
-	out           []byte
+	values []float32
+	out    []byte
 }
 
 func grow[T any](x []T, n int) []T {

@@ -40,7 +40,7 @@ type Recipe struct {
 type Export struct {
 	Merged bool   `yaml:"merged" json:"merged,omitempty" jsonschema:"description=write the merged model as a Hugging Face folder"`
 	Type   string `yaml:"type" json:"type,omitempty" jsonschema:"enum=bf16,enum=f16,enum=f32,description=storage type of the merged model"`
-	GGUF   string `yaml:"gguf" json:"gguf,omitempty" jsonschema:"enum=none,enum=bf16,enum=f16,enum=f32,enum=q8_0,description=storage type of the GGUF file; none writes no such file"`
+	GGUF   string `yaml:"gguf" json:"gguf,omitempty" jsonschema:"description=mix of the GGUF file such as q8_0 or Q4_K_M; none writes no such file"`
 }
 
 // Default is a recipe in which nothing is set.
