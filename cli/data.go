@@ -279,6 +279,7 @@ func printable(s string) string {
 
 // dataReport is what `tune data stats --json` prints.
 type dataReport struct {
+	About string `json:"about,omitempty"` // how a built-in set was made
 	Split string `json:"split"`
 	*data.Summary
 	Packs *data.Stats `json:"packs,omitempty"` // nil when the rows cannot be packed
@@ -294,6 +295,9 @@ func (e *env) dataStats(c *cli.Context) error {
 	defer v.close()
 	r := dataReport{Split: c.String("split")}
 	if r.Summary, err = v.Summarize(e.ctx); err != nil {
+		return err
+	}
+	if r.About, err = v.config.About(cacheDir()); err != nil {
 		return err
 	}
 	for {
@@ -321,6 +325,9 @@ func (r *dataReport) print(w io.Writer, seq int) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	if r.About != "" {
+		line("built in", "%s", r.About)
 	}
 	line(r.Split, "%d rows", r.Rows)
 	line("tokens", "%d; per row %.1f on average, median %d, 90 %% up to %d, 99 %% up to %d, longest %d", r.Tokens, r.Mean, r.Median, r.P90, r.P99, r.Longest)

@@ -1,7 +1,9 @@
 package data
 
 import (
+	"cmp"
 	"path/filepath"
+	"strings"
 
 	"tune/data/licenses"
 	"tune/internal/hint"
@@ -27,4 +29,22 @@ func builtinPaths(name, format, cache, split string) ([]string, error) {
 		file = licenses.TextFile
 	}
 	return []string{filepath.Join(dir, file)}, nil
+}
+
+// About says how the built-in data sets that the configuration names were made, "" when it names none.
+func (c Config) About(cache string) (string, error) {
+	named := false
+	for _, ss := range []Sources{c.Train, c.Valid, c.Test} {
+		for _, s := range ss {
+			named = named || strings.HasPrefix(s.Path, "builtin:licenses")
+		}
+	}
+	if !named {
+		return "", nil
+	}
+	dir, err := licenses.Files(cmp.Or(c.Cache, cache))
+	if err != nil {
+		return "", err
+	}
+	return licenses.About(dir)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -18,6 +19,7 @@ const (
 	ValidFile = "valid.parquet"
 	TestFile  = "test.parquet"
 	TextFile  = "text.parquet"
+	AboutFile = "about.txt" // what became of the texts, for people
 )
 
 // message is a turn, as chat data sets store it.
@@ -80,6 +82,9 @@ func Files(cache string) (string, error) {
 	if err := write(filepath.Join(partial, TextFile), docs); err != nil {
 		return "", err
 	}
+	if err := atomicfile.Write(filepath.Join(partial, AboutFile), []byte(s.Counts.String()+"\n")); err != nil {
+		return "", fmt.Errorf("licenses: %w", err)
+	}
 	if err := os.Rename(partial, final); err != nil && !complete(final) {
 		// a folder that lacks a file is in the way
 		if err := os.RemoveAll(final); err != nil {
@@ -92,8 +97,17 @@ func Files(cache string) (string, error) {
 	return final, nil
 }
 
+// About says what became of the texts when the data set in a folder that Files returned was made.
+func About(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, AboutFile))
+	if err != nil {
+		return "", fmt.Errorf("licenses: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
 func complete(dir string) bool {
-	for _, name := range []string{TrainFile, ValidFile, TestFile, TextFile} {
+	for _, name := range []string{TrainFile, ValidFile, TestFile, TextFile, AboutFile} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return false
 		}

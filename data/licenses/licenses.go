@@ -84,6 +84,15 @@ type Counts struct {
 	OverlapTrainTestLargest float64 // largest share of a test excerpt's shingles that one train excerpt holds
 }
 
+// String is one sentence for each loss and split.
+func (c Counts) String() string {
+	return fmt.Sprintf("%d texts of %d licences gave %d different excerpts; %d dropped because they occur under several labels; "+
+		"the others form %d clusters of near-duplicates (half of the 8-word shingles of the shorter one), each kept on one side; "+
+		"%d labels; %d train, %d valid, %d test excerpts; %d dropped for sharing more than a tenth of their shingles with held-out ones; "+
+		"most frequent label of test: %s, %.1f %%",
+		c.Files, c.Licenses, c.Excerpts, c.Ambiguous, c.Clusters, c.Labels, c.Train, c.Valid, c.Test, c.Leaking, c.Majority, 100*c.MajorityShare)
+}
+
 // Set is the data set.
 type Set struct {
 	Train, Valid, Test []Row
