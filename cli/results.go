@@ -150,9 +150,13 @@ func (j *job) report(res *train.Result, samples []*sample, outputs []train.Fact,
 	env := []train.Fact{{Name: "version", Value: strings.TrimSpace(b.Version + " " + b.Commit)}, {Name: "system", Value: b.Go + " " + b.Platform},
 		{Name: "kernels", Value: kernels.Level()}, {Name: "threads", Value: fmt.Sprint(runtime.GOMAXPROCS(0))},
 		{Name: "base", Value: j.recipe.Base}, {Name: "base SHA-256", Value: j.hash}, {Name: "seed", Value: fmt.Sprint(j.recipe.Seed)}}
+	facts, err := j.dataFacts()
+	if err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, "report.html")
 	outputs = append(outputs, train.Fact{Name: "report", Value: path})
-	r := train.Report{Title: "tune: " + j.name, Result: res, Metrics: res.Metrics, Data: j.dataFacts(), Environment: env, Outputs: outputs, Recipe: recipe}
+	r := train.Report{Title: "tune: " + j.name, Result: res, Metrics: res.Metrics, Data: facts, Environment: env, Outputs: outputs, Recipe: recipe}
 	for _, s := range samples {
 		r.Samples = append(r.Samples, s.Sample)
 	}
@@ -177,8 +181,15 @@ func (j *job) report(res *train.Result, samples []*sample, outputs []train.Fact,
 }
 
 // dataFacts says what was read.
-func (j *job) dataFacts() []train.Fact {
+func (j *job) dataFacts() ([]train.Fact, error) {
 	var facts []train.Fact
+	about, err := j.recipe.Data.About(cacheDir())
+	if err != nil {
+		return nil, err
+	}
+	if about != "" {
+		facts = append(facts, train.Fact{Name: "built in", Value: about})
+	}
 	for _, split := range []string{"train", "valid", "test"} {
 		s := j.streams[split]
 		if s == nil {
@@ -196,5 +207,5 @@ func (j *job) dataFacts() []train.Fact {
 		}
 		facts = append(facts, train.Fact{Name: split, Value: text})
 	}
-	return facts
+	return facts, nil
 }
