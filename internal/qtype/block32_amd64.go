@@ -35,3 +35,15 @@ func affineRange(top, limit int32, x []float32, codes *[32]uint8) (d, low float3
 	}
 	return affineRangePlain(top, limit, x, codes)
 }
+
+//go:noescape
+func codesFP4AVX2(codes *uint8, x *float32, n int, middle *[7]float32)
+
+// codesFP4 is codesFP4Plain of 16 or 32 values.
+func codesFP4(codes []uint8, x []float32, middle *[7]float32) {
+	if !vectors {
+		codesFP4Plain(codes, x, middle)
+		return
+	}
+	codesFP4AVX2(&codes[:len(x)][0], &x[0], len(x), middle)
+}

@@ -186,3 +186,54 @@ TEXT ·codesAffineAVX2(SB), NOSPLIT, $0-32
 	STORE
 	VZEROUPPER
 	RET
+
+// ABOVE counts in cnt the middles that the magnitude a is above.
+#define ABOVE(offset, a, cnt) \
+	VBROADCASTSS offset(BX), Y8 \
+	VCMPPS       $0x1e, Y8, a, Y8 \
+	VPSUBD       Y8, cnt, cnt
+
+// FOUR turns eight values in x into codes; cnt and Y4, Y8 are scratch. Y9: mask of magnitudes; Y10: 8.
+#define FOUR(x, cnt) \
+	VANDPS    Y9, x, Y4      \
+	VPXOR     cnt, cnt, cnt  \
+	ABOVE(0, Y4, cnt)        \
+	ABOVE(4, Y4, cnt)        \
+	ABOVE(8, Y4, cnt)        \
+	ABOVE(12, Y4, cnt)       \
+	ABOVE(16, Y4, cnt)       \
+	ABOVE(20, Y4, cnt)       \
+	ABOVE(24, Y4, cnt)       \
+	VPXOR     Y8, Y8, Y8     \
+	VPCMPGTD  Y8, cnt, Y8    \
+	VPSRAD    $31, x, Y4     \
+	VPAND     Y4, Y8, Y8     \
+	VPAND     Y10, Y8, Y8    \
+	VPADDD    Y8, cnt, cnt
+
+// func codesFP4AVX2(codes *uint8, x *float32, n int, middle *[7]float32)
+TEXT ·codesFP4AVX2(SB), NOSPLIT, $0-32
+	MOVQ         codes+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	MOVQ         middle+24(FP), BX
+	VBROADCASTSS ·blockAbs(SB), Y9
+	MOVL         $8, AX
+	MOVL         AX, X10
+	VPBROADCASTD X10, Y10
+values:
+	VMOVUPS      (SI), Y0
+	VMOVUPS      32(SI), Y1
+	FOUR(Y0, Y2)
+	FOUR(Y1, Y3)
+	VPACKUSDW    Y3, Y2, Y2
+	VPERMQ       $0xd8, Y2, Y2
+	VEXTRACTI128 $1, Y2, X3
+	VPACKUSWB    X3, X2, X2
+	VMOVDQU      X2, (DI)
+	ADDQ         $16, DI
+	ADDQ         $64, SI
+	SUBQ         $16, CX
+	JG           values
+	VZEROUPPER
+	RET

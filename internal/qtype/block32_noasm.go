@@ -11,3 +11,5 @@ func symmetricCodes(top int32, x []float32, codes *[32]uint8) (d float32) {
 func affineRange(top, limit int32, x []float32, codes *[32]uint8) (d, low float32) {
 	return affineRangePlain(top, limit, x, codes)
 }
+
+func codesFP4(codes []uint8, x []float32, middle *[7]float32) { codesFP4Plain(codes, x, middle) }

@@ -17,6 +17,11 @@ func fp4Codes(codes []uint8, x []float32, d float32) {
 	for i := range middle {
 		middle[i] = (fp4[i] + fp4[i+1]) * 0.5 * d
 	}
+	codesFP4(codes, x, &middle)
+}
+
+// codesFP4Plain counts the middles between neighbouring values that each magnitude is above.
+func codesFP4Plain(codes []uint8, x []float32, middle *[7]float32) {
 	codes = codes[:len(x)]
 	for i, v := range x {
 		a, n := abs32(v), uint8(0)
