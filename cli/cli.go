@@ -47,6 +47,7 @@ func commands(e *env) []*cli.Command {
 		inspectCommand(e),
 		tokenizerCommand(e),
 		recipeCommand(e),
+		benchCommand(e),
 		doctorCommand(e),
 		versionCommand(e),
 		completionCommand(e),
@@ -67,7 +68,7 @@ func (u usageError) Unwrap() error { return u.error }
 
 // usagef is a usage error with the hint to look at the command's help.
 func usagef(c *cli.Context, format string, args ...any) error {
-	return usageError{hint.Errorf("see `"+strings.TrimSpace(c.App.Name+" "+c.Command.FullName())+" --help`", format, args...)}
+	return usageError{hint.Errorf("see `"+c.Command.HelpName+" --help`", format, args...)}
 }
 
 // Main runs the program and returns its exit code.
@@ -142,7 +143,7 @@ func setUsageHandler(c *cli.Command, f cli.OnUsageErrorFunc) {
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = func(x *cli.Context) error {
 			if x.Args().Present() {
-				return usagef(x, "unknown command %q of %s", x.Args().First(), x.Command.FullName())
+				return usagef(x, "unknown command %q of %s", x.Args().First(), x.Command.HelpName)
 			}
 			return cli.ShowSubcommandHelp(x)
 		}
