@@ -1,10 +1,12 @@
 // Package qtype is the table of storage types: how the numbers of one tensor lie in memory and in files.
 //
-// One row is the whole truth about a type. A new type is one file with its Decode and Encode, one row here, and one line
-// in the test's list; file formats, conversion and the command line take it from the table.
+// One row is the whole truth about a type. A new type is one file with its Decode and Encode, one row here, and golden
+// bytes in testdata; file formats, conversion and the command line take it from the table.
 //
 // Layouts and arithmetic are those of ggml (ggml-common.h, ggml-quants.c) compiled without contraction: every product is
-// rounded to float32 before it is added, so that the same bytes give the same bits on every machine.
+// rounded to float32 before it is added, so that the same bytes give the same bits on every machine, and the same numbers the
+// same bytes. Encoders may therefore not use kernels that multiply and add in one step; their own assembly works on several
+// groups or candidates at a time, each with the operations of the plain form in the same order.
 package qtype
 
 import (
