@@ -32,6 +32,9 @@ type Row struct {
 	Spread float64 `json:"spread"`        // distance of the quartiles over the median
 	Best   float64 `json:"best"`
 	Bytes  int64   `json:"peak_bytes"` // most memory of the process during the measurement, 0 where it is not measured
+
+	work float64 // useful operations or bytes per second of the best repeat
+	of   ceiling
 }
 
 // Report is what a run found.
@@ -55,7 +58,7 @@ type Options struct {
 	Parts    []string // of Parts
 	Models   []Model
 	Pool     *kernels.Pool
-	Progress func(Row) // told about every row as it comes; nil: nobody is
+	Progress func(Row) // told about every row as it comes, before its share is known; nil: nobody is
 }
 
 // bencher is a run under way.
@@ -65,10 +68,21 @@ type bencher struct {
 	ctx context.Context
 }
 
+// ceiling names the peak that bounds a row.
+type ceiling int
+
+const (
+	arithmetic ceiling = iota // of products at MatMul's precision
+	exact                     // of float32 products
+	reading                   // of memory
+)
+
 // Run measures. It stops between repeats when ctx ends.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	b := &bencher{Options: o, ctx: ctx}
-	b.measurePeak()
+	for _, c := range []ceiling{arithmetic, exact, reading} {
+		b.raise(c)
+	}
 	steps := []struct {
 		part string
 		run  func() error
@@ -83,6 +97,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if err := s.run(); err != nil {
 			return nil, fmt.Errorf("bench %s: %w", s.part, err)
 		}
+	}
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		r.Share = r.work / b.height(r.of)
 	}
 	return &b.Report, nil
 }
@@ -130,23 +148,12 @@ func (b *bencher) repeat(f func() error) ([]float64, error) {
 }
 
 // add makes a row of sorted seconds: count things of a unit in each repeat, which are work operations or bytes for the peak.
-func (b *bencher) add(name, unit string, took []float64, count, work, peak float64, bytes int64) {
+func (b *bencher) add(name, unit string, took []float64, count, work float64, of ceiling, bytes int64) {
 	middle := took[len(took)/2]
 	r := Row{Name: name, Value: count / middle, Unit: unit, Best: count / took[0], Bytes: bytes,
-		Spread: (took[len(took)*3/4] - took[len(took)/4]) / middle}
-	if peak > 0 {
-		r.Share = work / took[0] / peak
-	}
+		Spread: (took[len(took)*3/4] - took[len(took)/4]) / middle, work: work / took[0], of: of}
 	b.Rows = append(b.Rows, r)
 	if b.Progress != nil {
 		b.Progress(r)
 	}
-}
-
-// flops is the peak of products that are exact or not.
-func (p *Peak) flops(exact bool) float64 {
-	if exact || p.BF16 == 0 {
-		return p.F32
-	}
-	return p.BF16
 }

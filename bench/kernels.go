@@ -47,20 +47,20 @@ func matrix(t qtype.Type, rows, cols int) (kernels.Matrix, error) {
 // kernels measures products of the sizes of SmolLM2-135M, products of one row, and attention.
 func (b *bencher) kernels() error {
 	for _, s := range [][3]int{{512, 576, 1536}, {2048, 576, 1536}, {2048, 1536, 576}, {512, 576, 49152}} {
-		if err := b.gemm(qtype.BF16, "bf16", s, false); err != nil {
+		if err := b.gemm(qtype.BF16, "bf16", s, arithmetic); err != nil {
 			return err
 		}
 	}
 	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q4_K} {
-		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{512, 2048, 2048}, false); err != nil {
+		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{512, 2048, 2048}, arithmetic); err != nil {
 			return err
 		}
 	}
-	if err := b.gemm(qtype.F32, "f32", [3]int{2048, 576, 1536}, true); err != nil {
+	if err := b.gemm(qtype.F32, "f32", [3]int{2048, 576, 1536}, exact); err != nil {
 		return err
 	}
 	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
-		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{1, 2048, 49152}, false); err != nil {
+		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{1, 2048, 49152}, reading); err != nil {
 			return err
 		}
 	}
@@ -68,32 +68,34 @@ func (b *bencher) kernels() error {
 }
 
 // gemm measures one product; that of one row is bound by reading.
-func (b *bencher) gemm(t qtype.Type, name string, s [3]int, exact bool) error {
+func (b *bencher) gemm(t qtype.Type, name string, s [3]int, of ceiling) error {
 	m, k, n := s[0], s[1], s[2]
+	b.raise(of)
 	w, err := matrix(t, n, k)
 	if err != nil {
 		return err
 	}
-	x := &kernels.Product{M: m, K: k, A: normals(m * k), Exact: exact, Outs: []kernels.Out{{N: n, C: make([]float32, m*n), B: w}}}
+	x := &kernels.Product{M: m, K: k, A: normals(m * k), Exact: of == exact, Outs: []kernels.Out{{N: n, C: make([]float32, m*n), B: w}}}
 	scratch := make([]float32, x.Scratch())
 	took, err := b.repeat(func() error { b.Pool.MatMul(x, scratch); return nil })
 	if err != nil {
 		return err
 	}
 	name = fmt.Sprintf("gemm/%s/%dx%dx%d", name, m, k, n)
-	if m == 1 {
+	if of == reading {
 		bytes := float64(len(w.Data))
-		b.add(name, "GB/s", took, bytes/1e9, bytes, b.Peak.Bytes, 0)
+		b.add(name, "GB/s", took, bytes/1e9, bytes, of, 0)
 		return nil
 	}
 	ops := 2 * float64(m) * float64(k) * float64(n)
-	b.add(name, "GFLOP/s", took, ops/1e9, ops, b.Peak.flops(exact), 0)
+	b.add(name, "GFLOP/s", took, ops/1e9, ops, of, 0)
 	return nil
 }
 
 // attention measures causal attention of n tokens, 9 heads over 3 of keys, 64 wide: two products forward, five backward.
 func (b *bencher) attention(n int) error {
 	const h, kv, d = 9, 3, 64
+	b.raise(arithmetic)
 	a := kernels.Attention{H: h, K: kv, D: d, Scale: 0.125}
 	q, k, v, do := normals(n*h*d), normals(n*kv*d), normals(n*kv*d), normals(n*h*d)
 	o, lse, start := make([]float32, n*h*d), make([]float32, n*h), make([]int32, n)
@@ -103,12 +105,12 @@ func (b *bencher) attention(n int) error {
 		return err
 	}
 	product := 2 * float64(n) * float64(n+1) / 2 * h * d
-	b.add(fmt.Sprintf("attention/forward/%d", n), "GFLOP/s", took, 2*product/1e9, 2*product, b.Peak.flops(false), 0)
+	b.add(fmt.Sprintf("attention/forward/%d", n), "GFLOP/s", took, 2*product/1e9, 2*product, arithmetic, 0)
 	dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
 	took, err = b.repeat(func() error { a.Backward(b.Pool, dq, dk, dv, q, k, v, o, lse, do, start, scratch); return nil })
 	if err != nil {
 		return err
 	}
-	b.add(fmt.Sprintf("attention/backward/%d", n), "GFLOP/s", took, 5*product/1e9, 5*product, b.Peak.flops(false), 0)
+	b.add(fmt.Sprintf("attention/backward/%d", n), "GFLOP/s", took, 5*product/1e9, 5*product, arithmetic, 0)
 	return nil
 }

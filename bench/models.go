@@ -105,6 +105,7 @@ func (b *bencher) train(x Model, m *model.Model) error {
 
 // step measures steps of batch sequences of so many tokens.
 func (b *bencher) step(name string, x Model, m *model.Model, t model.Trained, batch, seq int) error {
+	b.raise(arithmetic)
 	fresh()
 	c := train.Defaults()
 	c.Batch, c.Steps = batch, fewest+1
@@ -126,13 +127,14 @@ func (b *bencher) step(name string, x Model, m *model.Model, t model.Trained, ba
 	}
 	took = took[1:] // the first one compiles and warms up
 	slices.Sort(took)
-	b.add(fmt.Sprintf("%s/%dx%d%s", name, batch, seq, x.Suffix), "tokens/s", took, float64(batch*seq), float64(p.FLOPs), b.Peak.flops(m.Exact), train.PeakMemory())
+	b.add(fmt.Sprintf("%s/%dx%d%s", name, batch, seq, x.Suffix), "tokens/s", took, float64(batch*seq), float64(p.FLOPs), arithmetic, train.PeakMemory())
 	return nil
 }
 
 // prefill measures the reading of a prompt up to the logits of what follows it.
 func (b *bencher) prefill(x Model, m *model.Model) error {
 	n := min(512, m.Positions)
+	b.raise(arithmetic)
 	fresh()
 	e, err := infer.New(m, nil, b.Pool)
 	if err != nil {
@@ -163,13 +165,14 @@ func (b *bencher) prefill(x Model, m *model.Model) error {
 	}
 	pairs := float64(n) * float64(n+1) / 2
 	work := float64(n)*linear + head + float64(m.L)*4*pairs*float64(m.H*m.D)
-	b.add(fmt.Sprintf("prefill/%d%s", n, x.Suffix), "tokens/s", took, float64(n), work, b.Peak.flops(m.Exact), train.PeakMemory())
+	b.add(fmt.Sprintf("prefill/%d%s", n, x.Suffix), "tokens/s", took, float64(n), work, arithmetic, train.PeakMemory())
 	return nil
 }
 
 // decode measures tokens one after another behind a prompt of 64; each reads all weights once, a table of embeddings of its own left out.
 func (b *bencher) decode(x Model, m *model.Model) error {
 	const prompt, answer = 64, 16
+	b.raise(reading)
 	fresh()
 	e, err := infer.New(m, nil, b.Pool)
 	if err != nil {
@@ -198,6 +201,6 @@ func (b *bencher) decode(x Model, m *model.Model) error {
 	if w, ok := m.Matrix(model.EmbedModule + ".weight"); ok && !m.Tied {
 		bytes -= float64(len(w.Data))
 	}
-	b.add("decode/1"+x.Suffix, "tokens/s", took, answer, answer*bytes, b.Peak.Bytes, train.PeakMemory())
+	b.add("decode/1"+x.Suffix, "tokens/s", took, answer, answer*bytes, reading, train.PeakMemory())
 	return nil
 }
