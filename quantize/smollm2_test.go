@@ -173,9 +173,14 @@ func openText(t *testing.T, path string) (*model.Model, []int32) {
 	return m, e.IDs
 }
 
-// klLimit: relative difference of mean KL from llama-perplexity's, whose kernels round activations to 8 bits for these
-// types; median, agreement and perplexity keep it too.
-const klLimit = 0.06
+// Limits for agreement with llama-perplexity, whose kernels round the activations of quantized matrices to 8 bits. That
+// alone costs it about 0.003 nats with Q8_0, whose own error is half of that; ours is the error of the weights, so it is
+// always the smaller one: by 0.0028, 0.0045 and 0.0060 nats, and 2.1, 0.6 and 0.6 points of agreement.
+const (
+	klLimit   = 0.008
+	top1Limit = 0.025
+	pplLimit  = 0.01 // relative
+)
 
 // Predictions of quantized files against bf16 are as far off as llama-perplexity finds them.
 func TestQuality(t *testing.T) {
@@ -220,15 +225,17 @@ func TestQuality(t *testing.T) {
 		}
 		want := gold.Files[mix]
 		t.Logf("%s: %+v, want %+v", mix, *d, want)
-		near := func(what string, got, want, limit float64) {
-			if math.Abs(got-want) > limit*want {
-				t.Errorf("%s: %s: got %g, want %g", mix, what, got, want)
+		for _, x := range []struct {
+			what             string
+			less, more, room float64
+		}{
+			{"mean", d.Mean, want.Mean, klLimit}, {"median", d.Median, want.Median, klLimit}, {"agreement", want.Top1 / 100, d.Top1, top1Limit},
+			{"perplexity of the reference", math.Abs(d.Reference/want.Base - 1), pplLimit, pplLimit},
+			{"perplexity", math.Abs(d.Candidate/want.PPL - 1), pplLimit, pplLimit},
+		} {
+			if !(x.less <= x.more) || x.more-x.less > x.room {
+				t.Errorf("%s: %s: %g and %g", mix, x.what, x.less, x.more)
 			}
 		}
-		near("mean", d.Mean, want.Mean, klLimit)
-		near("median", d.Median, want.Median, klLimit)
-		near("agreement", 100*d.Top1, want.Top1, 0.01)
-		near("perplexity of the reference", d.Reference, want.Base, 0.005)
-		near("perplexity", d.Candidate, want.PPL, 0.01)
 	}
 }
