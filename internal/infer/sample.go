@@ -1,7 +1,6 @@
 package infer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -57,61 +56,99 @@ func newSampler(s Sampling, vocabulary int) *sampler {
 // next chooses a token; n is the number of the choice, which alone decides the random number used.
 func (s *sampler) next(logits []float32, n int) int32 {
 	s.list = s.list[:0]
+	top := candidate{x: math.Inf(-1)}
 	for id, v := range logits {
-		x := float64(v)
-		if p := s.RepetitionPenalty; p > 0 && s.seen[id] {
-			if x > 0 {
-				x /= p
-			} else {
-				x *= p
-			}
+		c := candidate{int32(id), s.penalized(id, float64(v))}
+		if c.x > top.x {
+			top = c
 		}
-		s.list = append(s.list, candidate{int32(id), x})
+		if s.Temperature > 0 {
+			s.list = append(s.list, c)
+		}
 	}
-	order := func(a, b candidate) int { return cmp.Or(cmp.Compare(b.x, a.x), cmp.Compare(a.id, b.id)) }
 	if s.Temperature == 0 {
-		return slices.MinFunc(s.list, order).id
+		return top.id
 	}
-	slices.SortFunc(s.list, order)
+	for i := range s.list {
+		s.list[i].x = math.Exp((s.list[i].x - top.x) / s.Temperature)
+	}
 	s.cut()
-	var sum float64
-	for _, c := range s.list {
-		sum += c.x
-	}
-	u := s.random.Float64(uint64(n)) * sum
+	u := s.random.Float64(uint64(n)) * sum(s.list)
 	for _, c := range s.list {
 		if u -= c.x; u < 0 {
 			return c.id
 		}
 	}
-	return s.list[0].id // rounding left a crumb
+	return top.id // rounding left a crumb
 }
 
-// cut turns the sorted logits into relative probabilities and keeps those the settings allow, at least one.
-func (s *sampler) cut() {
-	if s.TopK > 0 {
-		s.list = s.list[:min(s.TopK, len(s.list))]
-	}
-	var sum float64
-	top := s.list[0].x
-	for i := range s.list {
-		s.list[i].x = math.Exp((s.list[i].x - top) / s.Temperature)
-		sum += s.list[i].x
-	}
-	if s.TopP > 0 && s.TopP < 1 {
-		var before float64
-		for i := range s.list {
-			if before >= s.TopP*sum {
-				s.list = s.list[:i]
-				break
-			}
-			before += s.list[i].x
-		}
-	}
-	for i := range s.list {
-		if s.list[i].x < s.MinP {
-			s.list = s.list[:i]
-			break
-		}
+func (s *sampler) penalized(id int, x float64) float64 {
+	switch p := s.RepetitionPenalty; {
+	case p <= 0 || !s.seen[id]:
+		return x
+	case x > 0:
+		return x / p
+	default:
+		return x * p
 	}
 }
+
+func sum(list []candidate) (all float64) {
+	for _, c := range list {
+		all += c.x
+	}
+	return all
+}
+
+// cut keeps of the candidates, whose x are relative probabilities, those the settings allow, at least one. Only as many are put in
+// order as the settings look at: a vocabulary has a hundred thousand.
+func (s *sampler) cut() {
+	if s.TopK > 0 && s.TopK < len(s.list) {
+		s.list = likeliest(s.list, func(taken int, _ float64) bool { return taken < s.TopK })
+	}
+	if s.TopP > 0 && s.TopP < 1 {
+		enough := s.TopP * sum(s.list)
+		s.list = likeliest(s.list, func(_ int, before float64) bool { return before < enough })
+	}
+	if s.MinP > 0 {
+		s.list = slices.DeleteFunc(s.list, func(c candidate) bool { return c.x < s.MinP })
+	}
+}
+
+// likeliest takes candidates in descending order as long as more wants another, given how many there are and the sum of theirs,
+// at least one. A heap sort that stops early, in place.
+func likeliest(list []candidate, more func(taken int, sum float64) bool) []candidate {
+	for i := len(list)/2 - 1; i >= 0; i-- {
+		sink(list, i)
+	}
+	n, all := len(list), 0.0
+	for n > 0 && (n == len(list) || more(len(list)-n, all)) {
+		n--
+		all += list[0].x
+		list[0], list[n] = list[n], list[0]
+		sink(list[:n], 0)
+	}
+	slices.Reverse(list[n:])
+	return list[n:]
+}
+
+// sink restores the heap below i: no parent comes after its children.
+func sink(heap []candidate, i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(heap) {
+			return
+		}
+		if child+1 < len(heap) && before(heap[child+1], heap[child]) {
+			child++
+		}
+		if !before(heap[child], heap[i]) {
+			return
+		}
+		heap[i], heap[child] = heap[child], heap[i]
+		i = child
+	}
+}
+
+// before is the order of candidates: the likeliest first, ties by id.
+func before(a, b candidate) bool { return a.x > b.x || a.x == b.x && a.id < b.id }

@@ -1,9 +1,12 @@
 package infer
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"testing"
+
+	"tune/internal/rng"
 )
 
 // The choice of each setting on four tokens of probability 0.5, 0.25, 0.15, 0.1, drawn many times.
@@ -75,5 +78,23 @@ func TestSamplerDetails(t *testing.T) {
 	}
 	if err := (Sampling{Temperature: math.NaN(), TopK: -1, TopP: 2, MinP: -1, RepetitionPenalty: -1}).Check(); err == nil {
 		t.Error("accepted")
+	}
+}
+
+// likeliest against sorting everything, with ties, for every number wanted.
+func TestLikeliest(t *testing.T) {
+	random := rng.New(1, "test")
+	for n := 1; n < 40; n++ {
+		all := make([]candidate, n)
+		for i := range all {
+			all[i] = candidate{int32(i), float64(random.Intn(uint64(100*n+i), 12))}
+		}
+		sorted := slices.Clone(all)
+		slices.SortFunc(sorted, func(a, b candidate) int { return cmp.Or(cmp.Compare(b.x, a.x), cmp.Compare(a.id, b.id)) })
+		for k := 1; k <= n; k++ {
+			if got := likeliest(slices.Clone(all), func(taken int, _ float64) bool { return taken < k }); !slices.Equal(got, sorted[:k]) {
+				t.Fatalf("%d of %d: got %v, want %v", k, n, got, sorted[:k])
+			}
+		}
 	}
 }
