@@ -1,5 +1,7 @@
 package qtype
 
+import "encoding/binary"
+
 // decodeQ2_K: 16 bytes of scale (low nibble) and minimum (high nibble) of 16 values each, 64 bytes of 2-bit codes, halves
 // d and dmin; d·scale·code - dmin·minimum. Bits 2k of 32 bytes hold values 32k ... 32k+31 of each half block.
 func decodeQ2_K(dst []float32, src []byte) {
@@ -84,10 +86,24 @@ func affineRound(top int32, x []float32, scale, minimum float32, codes []uint8) 
 
 // putPairs stores the low 2 bits of 256 codes: bits 2k of 32 bytes hold codes 32k ... 32k+31 of each half block.
 func putPairs(dst []byte, codes *[256]uint8) {
+	const low = 0x0303030303030303
+	le := binary.LittleEndian
 	for half := range 2 {
 		q, y := codes[128*half:][:128], dst[32*half:][:32]
-		for i := range y {
-			y[i] = q[i]&3 | q[i+32]&3<<2 | q[i+64]&3<<4 | q[i+96]<<6
+		for i := 0; i < 32; i += 8 {
+			le.PutUint64(y[i:], le.Uint64(q[i:])&low|le.Uint64(q[i+32:])&low<<2|le.Uint64(q[i+64:])&low<<4|le.Uint64(q[i+96:])&low<<6)
 		}
+	}
+}
+
+// putHighBits stores one bit of 256 codes: bit b of byte j belongs to code 32b+j.
+func putHighBits(dst []byte, codes *[256]uint8, bit int) {
+	le := binary.LittleEndian
+	for j := 0; j < 32; j += 8 {
+		var sum uint64
+		for b := range 8 {
+			sum |= le.Uint64(codes[32*b+j:]) >> bit & 0x0101010101010101 << b
+		}
+		le.PutUint64(dst[j:], sum)
 	}
 }

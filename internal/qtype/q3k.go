@@ -24,7 +24,7 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 	var d float32
 	if importance == nil {
 		for j := range 16 {
-			scales[j] = refineSymmetric(4, x[16*j:][:16], codes[16*j:][:16])
+			scales[j] = refineSymmetric(4, (*[16]float32)(x[16*j:]), codes[16*j:])
 		}
 		if peak, _ := extreme(scales[:]); peak != 0 {
 			inv := -32 / peak
@@ -51,11 +51,7 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 		packed[8+j%4] |= s >> 4 << (2 * (j / 4))
 		symmetricRound(4, x[16*j:][:16], d*float32(int(s)-32), codes[16*j:])
 	}
-	high := dst[:32]
-	clear(high)
-	for i, c := range codes {
-		high[i%32] |= c >> 2 << (i / 32)
-	}
+	putHighBits(dst[:32], &codes, 2)
 	putPairs(dst[32:96], &codes)
 }
 

@@ -1,5 +1,7 @@
 package qtype
 
+import "encoding/binary"
+
 // scaleMin unpacks the 6-bit scale and minimum of group g (0-7) of Q4_K and Q5_K from their 12 bytes.
 func scaleMin(p []byte, g int) (scale, low float32) {
 	if g < 4 {
@@ -99,20 +101,18 @@ func encodeQ4_K(dst []byte, x, importance []float32) {
 func encodeQ5_K(dst []byte, x, importance []float32) {
 	var codes [256]uint8
 	encodeGroups32(31, dst, x, importance, grid{first: -0.5, step: 0.1, steps: 15}, &codes)
-	high := dst[16:48]
-	clear(high)
-	for i, c := range codes {
-		high[i%32] |= c >> 4 << (i / 32)
-	}
+	putHighBits(dst[16:48], &codes, 4)
 	putNibblePairs(dst[48:176], &codes)
 }
 
 // putNibblePairs stores the low nibbles of 256 codes: 32 bytes hold two groups of 32.
 func putNibblePairs(dst []byte, codes *[256]uint8) {
+	const low = 0x0f0f0f0f0f0f0f0f
+	le := binary.LittleEndian
 	for p := range 4 {
 		q, y := codes[64*p:][:64], dst[32*p:][:32]
-		for i := range y {
-			y[i] = q[i]&15 | q[i+32]<<4
+		for i := 0; i < 32; i += 8 {
+			le.PutUint64(y[i:], le.Uint64(q[i:])&low|le.Uint64(q[i+32:])&low<<4)
 		}
 	}
 }

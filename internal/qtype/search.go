@@ -155,38 +155,38 @@ func symmetricCode(top int32, x []float32, inv float32, codes []uint8) {
 	}
 }
 
-// refineSymmetric finds scale and codes 0 ... 2·top-1 by weighted (x²) coordinate descent from the plain grid.
-func refineSymmetric(top int32, x []float32, codes []uint8) (scale float32) {
-	peak, magnitude := extreme(x)
+// refineSymmetric finds scale and codes 0 ... 2·top-1 of 16 values by weighted (x²) coordinate descent from the plain grid.
+func refineSymmetric(top int32, x *[16]float32, codes []uint8) (scale float32) {
+	peak, magnitude := extreme(x[:])
 	if magnitude < smallest {
 		clear(codes)
 		return 0
 	}
 	inv := float32(-top) / peak
-	var l [16]int32
+	var l, w, wx [16]float32
 	var xl, ll float32
 	for i, v := range x {
-		l[i] = max(-top, min(top-1, nearest(inv*v)))
-		f := float32(l[i])
-		xl += float32(v * v * v * f)
-		ll += float32(v * v * f * f)
+		f := float32(max(-top, min(top-1, nearest(inv*v))))
+		l[i], w[i] = f, v*v
+		wx[i] = w[i] * v
+		xl += float32(wx[i] * f)
+		ll += float32(w[i] * f * f)
 	}
 	for range 5 {
 		changed := false
 		for i, v := range x {
-			w, f := v*v, float32(l[i])
-			xl1 := xl - float32(w*v*f)
+			f := l[i]
+			xl1 := xl - float32(wx[i]*f)
 			if !(xl1 > 0) {
 				continue
 			}
-			ll1 := ll - float32(w*f*f)
-			n := max(-top, min(top-1, nearest(v*ll1/xl1)))
-			if n == l[i] {
+			ll1 := ll - float32(w[i]*f*f)
+			n := float32(max(-top, min(top-1, nearest(v*ll1/xl1))))
+			if n == f {
 				continue
 			}
-			f = float32(n)
-			xl1 += float32(w * v * f)
-			ll1 += float32(w * f * f)
+			xl1 += float32(wx[i] * n)
+			ll1 += float32(w[i] * n * n)
 			if ll1 > 0 && xl1*xl1*ll > xl*xl*ll1 {
 				l[i], xl, ll, changed = n, xl1, ll1, true
 			}
@@ -195,8 +195,9 @@ func refineSymmetric(top int32, x []float32, codes []uint8) (scale float32) {
 			break
 		}
 	}
-	for i := range x {
-		codes[i] = uint8(l[i] + top)
+	codes = codes[:16]
+	for i, f := range l {
+		codes[i] = uint8(int32(f) + top)
 	}
 	if ll > 0 {
 		return xl / ll
