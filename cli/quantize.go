@@ -34,7 +34,7 @@ llama-quantize writes. It grows under OUT.gguf.partial; an interrupted run is co
 OUT.gguf. Mixes, from the best to the smallest:
 
 ` + wrap(append(names, "COPY"), 120),
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "mix", Required: true, Usage: "`MIX` of types, such as Q4_K_M"},
 			&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter to merge"},
 			&cli.StringFlag{Name: "imatrix", Usage: "`FILE` with the importance of columns, from tune imatrix or llama-imatrix"},
@@ -48,8 +48,9 @@ OUT.gguf. Mixes, from the best to the smallest:
 			&cli.BoolFlag{Name: "strict", Usage: "fail when a tensor's width does not suit its type"},
 			&cli.BoolFlag{Name: "resume", Value: true, Usage: "continue an interrupted run"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
+			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
 			jsonFlag(),
-		},
+		}, gateFlags()...),
 		Action: func(c *cli.Context) error { return runQuantize(e, c) },
 	}
 }
@@ -76,6 +77,7 @@ func wrap(words []string, width int) string {
 type quantizeReport struct {
 	Tensors []quantizedTensor `json:"tensors"`
 	Bytes   int64             `json:"file_bytes"`
+	Verify  *verifyReport     `json:"verify,omitempty"` // with --verify
 }
 
 type quantizedTensor struct {
@@ -92,6 +94,10 @@ func runQuantize(e *env, c *cli.Context) error {
 	switch n := c.NArg(); {
 	case n == 0, n == 1 && !dry, n > 2:
 		return usagef(c, "expected SOURCE and OUT.gguf, found %d arguments", n)
+	}
+	wanted := c.Bool("verify") || slices.ContainsFunc([]string{"max-kl", "min-top1", "max-ppl-ratio"}, c.IsSet)
+	if dry && wanted {
+		return usagef(c, "dry-run: there is no file to verify")
 	}
 	mix, o, err := quantizeOptions(c)
 	if err != nil {
@@ -135,10 +141,40 @@ func runQuantize(e *env, c *cli.Context) error {
 			return err
 		}
 	}
-	if c.Bool("json") {
-		return writeJSON(e.stdout, quantizeJSON(p))
+	var proof *verifyReport
+	if wanted {
+		proof, err = compareModels(e, comparison{models: [2]string{source, out}, adapters: [2]string{c.String("adapter")}, data: builtinText, tokens: verifyTokens, chunk: verifyChunk})
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		proof.judge(c)
 	}
-	return quantizeText(e.stdout, p, out, dry)
+	return printQuantized(e, c, p, proof)
+}
+
+// printQuantized prints what was written and, when there is one, the comparison; a missed gate is an error.
+func printQuantized(e *env, c *cli.Context, p *quantize.Plan, proof *verifyReport) error {
+	if c.Bool("json") {
+		r := quantizeJSON(p)
+		r.Verify = proof
+		if err := writeJSON(e.stdout, r); err != nil {
+			return err
+		}
+	} else {
+		if err := quantizeText(e.stdout, p, c.Args().Get(1), c.Bool("dry-run")); err != nil {
+			return err
+		}
+		if proof != nil {
+			fmt.Fprintln(e.stdout)
+			if err := proof.text(e.stdout); err != nil {
+				return err
+			}
+		}
+	}
+	if proof == nil {
+		return nil
+	}
+	return proof.gate()
 }
 
 // quantizeOptions reads the flags that choose types.

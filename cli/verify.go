@@ -22,18 +22,15 @@ func verifyCommand(e *env) *cli.Command {
 		Description: `REFERENCE and CANDIDATE are Hugging Face folders, GGUF files or built-in models, each with its adapter if it has one. Both are
 read anew from their files; every tensor is compared, then a text is run through both, in pieces whose second halves are compared
 as llama-perplexity --kl-divergence does. A gate that is missed ends the command with exit code 3.`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "reference-adapter", Usage: "`DIR` of a PEFT adapter of the reference"},
 			&cli.StringFlag{Name: "candidate-adapter", Usage: "`DIR` of a PEFT adapter of the candidate"},
 			&cli.StringFlag{Name: "precision", Value: "auto", Usage: "of matrix products: auto, bf16 or f32"},
 			&cli.StringFlag{Name: "data", Value: builtinText, Usage: "`FILE` of text, or " + builtinText},
-			&cli.IntFlag{Name: "tokens", Value: 4096, Usage: "most tokens of the text to use, 0: all"},
-			&cli.IntFlag{Name: "chunk-size", Value: 512, Usage: "`TOKENS` of a piece of text"},
-			&cli.Float64Flag{Name: "max-kl", Usage: "gate: largest mean KL divergence, in nats"},
-			&cli.Float64Flag{Name: "min-top1", Usage: "gate: smallest share of tokens with the same likeliest next token, 0 to 1"},
-			&cli.Float64Flag{Name: "max-ppl-ratio", Usage: "gate: largest ratio of perplexities"},
+			&cli.IntFlag{Name: "tokens", Value: verifyTokens, Usage: "most tokens of the text to use, 0: all"},
+			&cli.IntFlag{Name: "chunk-size", Value: verifyChunk, Usage: "`TOKENS` of a piece of text"},
 			jsonFlag(),
-		},
+		}, gateFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usagef(c, "expected REFERENCE and CANDIDATE, found %d arguments", c.NArg())
@@ -52,6 +49,15 @@ as llama-perplexity --kl-divergence does. A gate that is missed ends the command
 			}
 			return r.gate()
 		},
+	}
+}
+
+// gateFlags turn a comparison into a condition.
+func gateFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.Float64Flag{Name: "max-kl", Usage: "gate: largest mean KL divergence, in nats"},
+		&cli.Float64Flag{Name: "min-top1", Usage: "gate: smallest share of tokens with the same likeliest next token, 0 to 1"},
+		&cli.Float64Flag{Name: "max-ppl-ratio", Usage: "gate: largest ratio of perplexities"},
 	}
 }
 
@@ -75,48 +81,73 @@ type gateError struct{ error }
 // ExitCode is that of a missed gate.
 func (gateError) ExitCode() int { return exitGate }
 
+// comparison is what verify is asked for.
+type comparison struct {
+	models, adapters [2]string // reference, candidate
+	exact            bool
+	data             string
+	tokens, chunk    int
+}
+
+// The text that is used when nothing is said of it.
+const (
+	verifyTokens = 4096
+	verifyChunk  = 512
+)
+
 func verify(e *env, c *cli.Context) (*verifyReport, error) {
 	exact, err := exactFlag(c)
 	if err != nil {
 		return nil, err
 	}
-	if c.Int("tokens") < 0 || c.Int("chunk-size") < 4 {
-		return nil, usagef(c, "tokens and chunk-size: expected at least 0 and 4, found %d and %d", c.Int("tokens"), c.Int("chunk-size"))
+	x := comparison{[2]string{c.Args().Get(0), c.Args().Get(1)}, [2]string{c.String("reference-adapter"), c.String("candidate-adapter")}, exact,
+		c.String("data"), c.Int("tokens"), c.Int("chunk-size")}
+	if x.tokens < 0 || x.chunk < 4 {
+		return nil, usagef(c, "tokens and chunk-size: expected at least 0 and 4, found %d and %d", x.tokens, x.chunk)
 	}
-	var sides [2]*side
-	for i, adapter := range []string{c.String("reference-adapter"), c.String("candidate-adapter")} {
-		if sides[i], err = openSide(c.Args().Get(i), adapter, exact); err != nil {
-			return nil, err
-		}
-		defer sides[i].base.Close()
-	}
-	ref, cand := sides[0], sides[1]
-	r := &verifyReport{Reference: modelName(c.Args().Get(0), c.String("reference-adapter")), Candidate: modelName(c.Args().Get(1), c.String("candidate-adapter")),
-		Missed: []string{}, SameTemplate: ref.base.ChatTemplate() == cand.base.ChatTemplate()}
-	pool := kernels.NewPool(0)
-	defer pool.Close()
-	if r.Tensors, err = quantize.CompareTensors(e.ctx, ref.Side, cand.Side, pool); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.Candidate, err)
-	}
-	ids, tok, err := textIDs(ref.base, c.String("data"), c.Int("tokens"))
-	if err != nil {
-		return nil, err
-	}
-	other, _, err := textIDs(cand.base, c.String("data"), c.Int("tokens"))
-	if err != nil {
-		return nil, err
-	}
-	r.SameTokens = slices.Equal(ids, other)
-	show := newProgress(e.stderr)
-	o := quantize.DivergeOptions{ChunkSize: min(c.Int("chunk-size"), ref.Model.Positions, cand.Model.Positions, len(ids)), Progress: show.chunks}
-	o.BOS, o.HasBOS = startOf(tok)
-	r.Predictions, err = quantize.Diverge(e.ctx, ref.Side, cand.Side, ids, pool, o)
-	show.end()
+	r, err := compareModels(e, x)
 	if err != nil {
 		return nil, err
 	}
 	r.judge(c)
 	return r, nil
+}
+
+// compareModels opens both models and compares all that there is to compare.
+func compareModels(e *env, x comparison) (*verifyReport, error) {
+	var sides [2]*side
+	for i := range sides {
+		s, err := openSide(x.models[i], x.adapters[i], x.exact)
+		if err != nil {
+			return nil, err
+		}
+		defer s.base.Close()
+		sides[i] = s
+	}
+	ref, cand := sides[0], sides[1]
+	r := &verifyReport{Reference: modelName(x.models[0], x.adapters[0]), Candidate: modelName(x.models[1], x.adapters[1]), Missed: []string{},
+		SameTemplate: ref.base.ChatTemplate() == cand.base.ChatTemplate()}
+	pool := kernels.NewPool(0)
+	defer pool.Close()
+	var err error
+	if r.Tensors, err = quantize.CompareTensors(e.ctx, ref.Side, cand.Side, pool); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Candidate, err)
+	}
+	ids, tok, err := textIDs(ref.base, x.data, x.tokens)
+	if err != nil {
+		return nil, err
+	}
+	other, _, err := textIDs(cand.base, x.data, x.tokens)
+	if err != nil {
+		return nil, err
+	}
+	r.SameTokens = slices.Equal(ids, other)
+	show := newProgress(e.stderr)
+	o := quantize.DivergeOptions{ChunkSize: min(x.chunk, ref.Model.Positions, cand.Model.Positions, len(ids)), Progress: show.chunks}
+	o.BOS, o.HasBOS = startOf(tok)
+	r.Predictions, err = quantize.Diverge(e.ctx, ref.Side, cand.Side, ids, pool, o)
+	show.end()
+	return r, err
 }
 
 // judge notes the gates that were asked for and missed. Other tokens or another template are misses of any gate: figures
