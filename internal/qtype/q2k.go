@@ -73,17 +73,6 @@ func roundToTop(top float32, x []float32, codes []uint8) (step float32) {
 	return peak / top
 }
 
-// affineRound replaces the codes of a group by those nearest under its final scale and minimum, if the scale is not 0.
-func affineRound(top int32, x []float32, scale, minimum float32, codes []uint8) {
-	if scale == 0 {
-		return
-	}
-	codes = codes[:len(x)]
-	for i, v := range x {
-		codes[i] = uint8(max(0, min(top, nearest((v+minimum)/scale))))
-	}
-}
-
 // putPairs stores the low 2 bits of 256 codes: bits 2k of 32 bytes hold codes 32k ... 32k+31 of each half block.
 func putPairs(dst []byte, codes *[256]uint8) {
 	const low = 0x0303030303030303

@@ -54,14 +54,3 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 	putHighBits(dst[:32], &codes, 2)
 	putPairs(dst[32:96], &codes)
 }
-
-// symmetricRound replaces the codes of a group by those nearest under its final scale, if that is not 0.
-func symmetricRound(top int32, x []float32, scale float32, codes []uint8) {
-	if scale == 0 {
-		return
-	}
-	codes = codes[:len(x)]
-	for i, v := range x {
-		codes[i] = uint8(max(-top, min(top-1, nearest(v/scale))) + top)
-	}
-}

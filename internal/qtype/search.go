@@ -375,3 +375,25 @@ func positiveError(top int32, x, w []float32, inv float32, wrap bool) (sum float
 	}
 	return sum
 }
+
+// roundGroupPlain gives the codes (x+add)/scale, rounded and clamped to low ... high, counted from low.
+func roundGroupPlain(codes []uint8, x []float32, add, scale float32, low, high int32) {
+	codes = codes[:len(x)]
+	for i, v := range x {
+		codes[i] = uint8(max(low, min(high, nearest((v+add)/scale))) - low)
+	}
+}
+
+// affineRound replaces the codes of a group by those nearest under its final scale and minimum, if the scale is not 0.
+func affineRound(top int32, x []float32, scale, minimum float32, codes []uint8) {
+	if scale != 0 {
+		roundGroup(codes, x, minimum, scale, 0, top)
+	}
+}
+
+// symmetricRound replaces the codes of a group by those nearest under its final scale, if that is not 0.
+func symmetricRound(top int32, x []float32, scale float32, codes []uint8) {
+	if scale != 0 {
+		roundGroup(codes, x, 0, scale, -top, top-1)
+	}
+}

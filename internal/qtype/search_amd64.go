@@ -130,3 +130,15 @@ func splitScan(s *splitRun, from int, best float32) (at int) {
 
 //go:noescape
 func splitScanAVX2(s *splitRun, from int, best float32) (at int)
+
+// roundGroup is roundGroupPlain of 16 or 32 values.
+func roundGroup(codes []uint8, x []float32, add, scale float32, low, high int32) {
+	if !vectors {
+		roundGroupPlain(codes, x, add, scale, low, high)
+		return
+	}
+	roundGroupAVX2(&codes[:len(x)][0], &x[0], len(x), add, scale, low, high)
+}
+
+//go:noescape
+func roundGroupAVX2(codes *uint8, x *float32, n int, add, scale float32, low, high int32)

@@ -385,3 +385,42 @@ found:
 	MOVQ         AX, at+24(FP)
 	VZEROUPPER
 	RET
+
+// func roundGroupAVX2(codes *uint8, x *float32, n int, add, scale float32, low, high int32)
+TEXT ·roundGroupAVX2(SB), NOSPLIT, $0-40
+	MOVQ         codes+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	CONSTANTS
+	VBROADCASTSS add+24(FP), Y8
+	VBROADCASTSS scale+28(FP), Y10
+	VBROADCASTSS low+32(FP), Y9
+	VBROADCASTSS high+36(FP), Y12
+group:
+	VADDPS       (SI), Y8, Y0
+	VADDPS       32(SI), Y8, Y1
+	VDIVPS       Y10, Y0, Y0
+	VDIVPS       Y10, Y1, Y1
+	VADDPS       Y15, Y0, Y0
+	VADDPS       Y15, Y1, Y1
+	VPAND        Y14, Y0, Y0
+	VPAND        Y14, Y1, Y1
+	VPSUBD       Y13, Y0, Y0
+	VPSUBD       Y13, Y1, Y1
+	VPMINSD      Y12, Y0, Y0
+	VPMINSD      Y12, Y1, Y1
+	VPMAXSD      Y9, Y0, Y0
+	VPMAXSD      Y9, Y1, Y1
+	VPSUBD       Y9, Y0, Y0              // from 0 on
+	VPSUBD       Y9, Y1, Y1
+	VPACKUSDW    Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPACKUSWB    X1, X0, X0
+	VMOVDQU      X0, (DI)
+	ADDQ         $16, DI
+	ADDQ         $64, SI
+	SUBQ         $16, CX
+	JG           group
+	VZEROUPPER
+	RET

@@ -15,3 +15,7 @@ func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32
 }
 
 func splitScan(_ *splitRun, from int, _ float32) (at int) { return from }
+
+func roundGroup(codes []uint8, x []float32, add, scale float32, low, high int32) {
+	roundGroupPlain(codes, x, add, scale, low, high)
+}
