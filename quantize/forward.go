@@ -159,33 +159,19 @@ func Collect(ctx context.Context, m *model.Model, t model.Trained, ids []int32, 
 	if o.ChunkSize < 1 || chunks < 1 {
 		return nil, hint.Errorf("give more text or smaller chunks", "text: expected at least one piece of %d tokens, found %d tokens", o.ChunkSize, len(ids))
 	}
-	var nodes []*graph.Node
-	var names []string
-	seen := map[*graph.Node]int{} // inputs that several modules share are summed once
-	at := []int{}
-	m.Tap.In = func(module string, x *graph.Node) {
-		name, ok := model.GGUFName(module + ".weight")
-		if !ok || layerOf(name) < 0 {
-			return
-		}
-		if _, ok := seen[x]; !ok {
-			seen[x] = len(nodes)
-			s := x.Shape()
-			nodes = append(nodes, x.Graph().Apply(&squares{rows: s[0], cols: s[1]}, x)[0])
-		}
-		names, at = append(names, name), append(at, seen[x])
-	}
+	w := &watch{seen: map[*graph.Node]int{}}
+	m.Tap.In = w.input
 	defer func() { m.Tap.In = nil }()
 	f, err := newForward(m, t, o.ChunkSize, pool, func() []*graph.Node {
 		m.Tap.In = nil // graphs that are built from here on are of no interest
-		return nodes
+		return w.sums
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
-	sums := make([][]float64, len(nodes))
-	for i, n := range nodes {
+	sums := make([][]float64, len(w.sums))
+	for i, n := range w.sums {
 		sums[i] = make([]float64, n.Shape()[1])
 	}
 	piece := make([]int32, o.ChunkSize)
@@ -210,15 +196,42 @@ func Collect(ctx context.Context, m *model.Model, t model.Trained, ids []int32, 
 		}
 	}
 	out := &Importance{Chunks: chunks, ChunkSize: o.ChunkSize, Datasets: []string{o.Dataset}}
-	for i, name := range names {
-		s := Sums{make([]float32, len(sums[at[i]])), []float32{float32(chunks * o.ChunkSize)}}
-		for j, v := range sums[at[i]] {
+	return out, w.fill(out, sums)
+}
+
+// watch is the observer of a graph: it sums the inputs of the linears of its layers. What several read is summed once.
+type watch struct {
+	sums  []*graph.Node
+	seen  map[*graph.Node]int
+	names []string // GGUF names of the matrices
+	at    []int    // which of the sums is each one's
+}
+
+func (w *watch) input(module string, x *graph.Node) {
+	name, ok := model.GGUFName(module + ".weight")
+	if !ok || layerOf(name) < 0 {
+		return
+	}
+	if _, ok := w.seen[x]; !ok {
+		w.seen[x] = len(w.sums)
+		s := x.Shape()
+		w.sums = append(w.sums, x.Graph().Apply(&squares{rows: s[0], cols: s[1]}, x)[0])
+	}
+	w.names, w.at = append(w.names, name), append(w.at, w.seen[x])
+}
+
+// fill puts the sums under the names of the matrices.
+func (w *watch) fill(out *Importance, sums [][]float64) error {
+	for i, name := range w.names {
+		from := sums[w.at[i]]
+		s := Sums{make([]float32, len(from)), []float32{float32(out.Chunks * out.ChunkSize)}}
+		for j, v := range from {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
-				return nil, fmt.Errorf("%s: input %d: expected finite sums, found %v", name, j, v)
+				return fmt.Errorf("%s: input %d: expected finite sums, found %v", name, j, v)
 			}
 			s.Squares[j] = float32(v)
 		}
 		out.Set(name, s)
 	}
-	return out, nil
+	return nil
 }
