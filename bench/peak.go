@@ -33,24 +33,21 @@ func (b *bencher) peak(c ceiling) *float64 {
 
 func (b *bencher) height(c ceiling) float64 { return *b.peak(c) }
 
-// flops is operations per second of multiply-adds on registers, all workers at once.
+// flops is operations per second of multiply-adds on registers, all workers at once, for a few milliseconds.
 func (b *bencher) flops(exact bool) (best float64) {
-	n := 1000
+	const calls, n = 64, 20000
+	workers := b.Pool.Workers()
 	for range peakRounds {
 		var ops float64
 		start := time.Now()
-		workers := b.Pool.Workers()
 		b.Pool.Run(workers, func(_, task int) {
-			x := kernels.Peak(exact, n)
-			if task == 0 {
-				ops = x
+			for range calls {
+				if x := kernels.Peak(exact, n); task == 0 {
+					ops += x
+				}
 			}
 		})
-		took := time.Since(start).Seconds()
-		best = max(best, ops*float64(workers)/took)
-		if took < 0.01 {
-			n *= 4
-		}
+		best = max(best, ops*float64(workers)/time.Since(start).Seconds())
 	}
 	return best
 }
