@@ -28,13 +28,13 @@ func (m *multiply) small() bool {
 	return true
 }
 
-// planVec cuts the rows of every B into tasks: about 32 in all, so that a worker that comes late or is disturbed costs little.
+// planVec cuts the rows of every B into tasks, eight or more: few, because each begins with memory that nobody has asked for yet.
 func (m *multiply) planVec() {
 	all := 0
 	for i := range m.x.Outs {
 		all += m.x.Outs[i].N
 	}
-	m.step = min(max(all/32, 8), vecTask)
+	m.step = min(max(all/8, 8), vecTask)
 	m.outs, m.tasks = m.outs[:0], 0
 	for i := range m.x.Outs {
 		o := &m.x.Outs[i]

@@ -48,8 +48,9 @@ func fusedDots(a *asm) {
 	}
 }
 
-// ahead is how many bytes of w are asked for before they are needed; past the end that is harmless.
-const ahead = 2048
+// ahead is how many bytes of w are asked for before they are needed: far enough for a page's translation to be looked up too. Past the
+// end that is harmless.
+const ahead = 8192
 
 func repeat(v uint32, n int) []uint32 {
 	t := make([]uint32, n)
@@ -111,7 +112,7 @@ func (d *dot) function() {
 		d.i("SUBQ $2, CX; JLT odd")
 	}
 	d.label("loop")
-	for at := 0; at < unroll*d.size; at += 64 { // on small machines the prefetcher of the CPU alone stays behind
+	for at := 0; at < unroll*d.size; at += 64 { // the CPU alone stays behind
 		d.i("PREFETCHT0 %d(SI)", ahead+at)
 	}
 	for u := range unroll {
