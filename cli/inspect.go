@@ -80,7 +80,7 @@ type inspectedTensor struct {
 	Name   string `json:"name"`
 	Type   string `json:"type"`
 	Shape  []int  `json:"shape"`
-	File   string `json:"file,omitempty"` // of a folder
+	File   string `json:"file,omitempty"` // of a folder, or of a model in parts
 	Offset int64  `json:"offset"`
 	Bytes  int64  `json:"bytes"`
 	SHA256 string `json:"sha256,omitempty"`
@@ -186,8 +186,10 @@ func inspect(path string, hash bool) (*inspection, error) {
 	}
 	x := &inspection{Format: "safetensors", Metadata: orderedValues{}, Types: []typeCount{}, Tensors: []inspectedTensor{}}
 	if st.IsDir() {
-		if only, err := filepath.Glob(filepath.Join(path, "*.gguf")); err == nil && len(only) == 1 && !isFile(filepath.Join(path, "config.json")) {
-			return x, x.gguf(only[0], hash)
+		if found, err := filepath.Glob(filepath.Join(path, "*.gguf")); err == nil && !isFile(filepath.Join(path, "config.json")) {
+			if file, ok := gguf.Only(found); ok {
+				return x, x.gguf(file, hash)
+			}
 		}
 		x.Format = "hf"
 		for _, name := range []string{"config.json", adapterConfig} {
@@ -309,8 +311,15 @@ func (x *inspection) gguf(path string, hash bool) error {
 		v, _ := f.Meta().Get(key)
 		x.Metadata.add(key, v)
 	}
-	if err := x.tensors(f, "", path, f.Offset, hash, true); err != nil {
-		return err
+	shards := f.Shards()
+	for _, s := range shards {
+		name := ""
+		if len(shards) > 1 {
+			name = filepath.Base(s.Name())
+		}
+		if err := x.tensors(s, name, s.Name(), s.Offset, hash, true); err != nil {
+			return err
+		}
 	}
 	x.sum()
 	return nil

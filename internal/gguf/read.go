@@ -1,6 +1,7 @@
 package gguf
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,9 +41,11 @@ const (
 type entry struct {
 	tensor.Info
 	begin uint64 // from the start of the data
+	shard int    // of a file in several parts
 }
 
-// File is a parsed file; it implements tensor.Source with the names in the order of the file.
+// File is a parsed file, or several that make up a model; it implements tensor.Source with the names in the order of the
+// file.
 type File struct {
 	name      string
 	Version   uint32
@@ -50,13 +53,23 @@ type File struct {
 	meta      Meta
 	names     []string
 	entries   map[string]entry
-	data      []byte // from the first tensor on
-	start     int64  // where data starts in the file
+	data      []byte  // from the first tensor on
+	start     int64   // where data starts in the file
+	shards    []*File // nil: one file, whose data is above
 	close     func() error
 }
 
-// Open maps a file.
+// Open maps a file. When it is one of the files of a split model, whichever it is, all of them are opened and read as one;
+// the metadata is the first one's, without what says how it was split.
 func Open(path string) (*File, error) {
+	f, err := openOne(path)
+	if err != nil {
+		return nil, err
+	}
+	return whole(f)
+}
+
+func openOne(path string) (*File, error) {
 	data, closeFile, err := tensor.MapFile(path)
 	if err != nil {
 		return nil, err
@@ -72,15 +85,22 @@ func Open(path string) (*File, error) {
 
 // Close unmaps the file; its tensors are invalid afterwards. Metadata stays valid.
 func (f *File) Close() error {
+	var err error
+	for _, s := range f.shards {
+		if s != nil { // opening stopped at another
+			err = cmp.Or(err, s.Close())
+		}
+	}
 	if f.close == nil {
-		return nil
+		return err
 	}
 	c := f.close
 	f.close = nil
 	return c()
 }
 
-// Parse reads a file that is in memory or mapped; name is for errors. The file's tensors are views of data.
+// Parse reads a file that is in memory or mapped; name is for errors. The file's tensors are views of data. Of a split model
+// it reads the one part.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{name: name, entries: map[string]entry{}}
 	r := &reader{data: data}
@@ -270,15 +290,21 @@ func (f *File) Tensor(name string) (tensor.Tensor, error) {
 	if !ok {
 		return tensor.Tensor{}, fmt.Errorf("%s: %w", f.name, tensor.Missing(name))
 	}
+	if f.shards != nil {
+		return f.shards[e.shard].Tensor(name)
+	}
 	end := e.begin + uint64(e.Bytes())
 	return tensor.Tensor{Info: e.Info, Data: f.data[e.begin:end:end]}, nil
 }
 
-// Offset is where a tensor begins in the file, in bytes; -1 when there is no such tensor.
+// Offset is where a tensor begins in the file that holds it, in bytes; -1 when there is no such tensor.
 func (f *File) Offset(name string) int64 {
 	e, ok := f.entries[name]
 	if !ok {
 		return -1
+	}
+	if f.shards != nil {
+		return f.shards[e.shard].Offset(name)
 	}
 	return f.start + int64(e.begin)
 }

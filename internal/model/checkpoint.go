@@ -38,7 +38,7 @@ type Checkpoint struct {
 	tokenizer func() (*tokenizer.Tokenizer, error)
 }
 
-// Open reads a Hugging Face directory (config.json and safetensors, sharded or not) or a GGUF file.
+// Open reads a Hugging Face directory (config.json and safetensors, sharded or not) or a GGUF file, whole or any of its parts.
 func Open(path string) (*Checkpoint, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -52,8 +52,8 @@ func Open(path string) (*Checkpoint, error) {
 	}
 	if _, err := os.Stat(filepath.Join(path, "config.json")); errors.Is(err, fs.ErrNotExist) {
 		found, _ := filepath.Glob(filepath.Join(path, "*.gguf"))
-		if len(found) == 1 {
-			return openGGUF(found[0])
+		if file, ok := gguf.Only(found); ok {
+			return openGGUF(file)
 		}
 		return nil, hint.Errorf("a model is a directory with config.json and *.safetensors, or a .gguf file", "%s: expected config.json, found none", path)
 	}
