@@ -28,14 +28,19 @@ func quantizeCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "quantize",
 		Usage:     "write a model as a GGUF file of a quantized mix",
-		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf",
+		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf\n   tune quantize --target-size 95MB [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf",
 		Description: `SOURCE is a Hugging Face folder, a GGUF file or a built-in model; --adapter is merged on the way. The file holds the bytes that
 llama-quantize writes. It grows under OUT.gguf.partial; an interrupted run is continued by the same command. --dry-run needs no
-OUT.gguf. Mixes, from the best to the smallest:
+OUT.gguf.
+
+With --target-size or --target-bpw in the place of a mix, each matrix gets the type with which the file serves the model best in
+that size: how much a type costs a matrix is measured once on a text and kept in a file. --verify compares with the nearest mix.
+
+Mixes, from the best to the smallest:
 
 ` + wrap(append(names, "COPY"), 120),
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "mix", Required: true, Usage: "`MIX` of types, such as Q4_K_M"},
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "mix", Usage: "`MIX` of types, such as Q4_K_M"},
 			&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter to merge"},
 			&cli.StringFlag{Name: "imatrix", Usage: "`FILE` with the importance of columns, from tune imatrix or llama-imatrix"},
 			&cli.BoolFlag{Name: "pure", Usage: "give every matrix the mix's own type"},
@@ -50,7 +55,7 @@ OUT.gguf. Mixes, from the best to the smallest:
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
 			jsonFlag(),
-		}, gateFlags()...),
+		}, targetFlags(), gateFlags()),
 		Action: func(c *cli.Context) error { return runQuantize(e, c) },
 	}
 }
@@ -78,6 +83,7 @@ type quantizeReport struct {
 	Tensors []quantizedTensor `json:"tensors"`
 	Bytes   int64             `json:"file_bytes"`
 	Verify  *verifyReport     `json:"verify,omitempty"` // with --verify
+	Target  *targetReport     `json:"target,omitempty"` // with a wanted size
 }
 
 type quantizedTensor struct {
@@ -113,7 +119,15 @@ func runQuantize(e *env, c *cli.Context) error {
 		return err
 	}
 	defer closeSource()
-	p, err := quantize.NewPlan(src, mix, o)
+	if !dry { // before anything is measured
+		if err := checkDistinct(source, out); err != nil {
+			return err
+		}
+		if err := clearOutput(out, c.Bool("overwrite")); err != nil {
+			return err
+		}
+	}
+	p, size, err := planOf(e, c, src, mix, &o)
 	if err != nil {
 		return err
 	}
@@ -126,12 +140,6 @@ func runQuantize(e *env, c *cli.Context) error {
 		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
 	}
 	if !dry {
-		if err := checkDistinct(source, out); err != nil {
-			return err
-		}
-		if err := clearOutput(out, c.Bool("overwrite")); err != nil {
-			return err
-		}
 		show := newProgress(e.stderr)
 		bar := &byteProgress{show: show, begun: time.Now()}
 		err := p.Write(e.ctx, out, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: !c.Bool("resume"), Progress: bar.update,
@@ -141,22 +149,42 @@ func runQuantize(e *env, c *cli.Context) error {
 			return err
 		}
 	}
-	var proof *verifyReport
+	r := quantizeJSON(p)
+	if size != nil {
+		r.Target = &targetReport{Wanted: size.Wanted, Expected: size.Loss, Nearest: size.Nearest.Mix.Name, NearestBytes: size.Nearest.Layout.Size}
+	}
 	if wanted {
-		proof, err = compareModels(e, comparison{models: [2]string{source, out}, adapters: [2]string{c.String("adapter")}, data: builtinText, tokens: verifyTokens, chunk: verifyChunk})
-		if err != nil {
+		x := comparison{models: [2]string{source, out}, adapters: [2]string{c.String("adapter")}, data: c.String("data"), tokens: verifyTokens, chunk: verifyChunk}
+		if r.Verify, err = compareModels(e, x); err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
-		proof.judge(c)
+		r.Verify.judge(c)
+		if size != nil {
+			if r.Target.NearestVerify, err = compareNearest(e, c, size, x); err != nil {
+				return fmt.Errorf("verify: %w", err)
+			}
+		}
 	}
-	return printQuantized(e, c, p, proof)
+	return printQuantized(e, c, p, &r)
+}
+
+// planOf chooses types by the mix or for the wanted size; targeted is nil with a mix.
+func planOf(e *env, c *cli.Context, src *quantize.Source, mix quantize.Mix, o *quantize.PlanOptions) (*quantize.Plan, *quantize.Targeted, error) {
+	if !targeted(c) {
+		p, err := quantize.NewPlan(src, mix, *o)
+		return p, nil, err
+	}
+	t, err := planTarget(e, c, src, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.Mix.Name = c.String("target-size") + c.String("target-bpw")
+	return t.Plan, t, nil
 }
 
 // printQuantized prints what was written and, when there is one, the comparison; a missed gate is an error.
-func printQuantized(e *env, c *cli.Context, p *quantize.Plan, proof *verifyReport) error {
+func printQuantized(e *env, c *cli.Context, p *quantize.Plan, r *quantizeReport) error {
 	if c.Bool("json") {
-		r := quantizeJSON(p)
-		r.Verify = proof
 		if err := writeJSON(e.stdout, r); err != nil {
 			return err
 		}
@@ -164,23 +192,37 @@ func printQuantized(e *env, c *cli.Context, p *quantize.Plan, proof *verifyRepor
 		if err := quantizeText(e.stdout, p, c.Args().Get(1), c.Bool("dry-run")); err != nil {
 			return err
 		}
-		if proof != nil {
+		if r.Verify != nil {
 			fmt.Fprintln(e.stdout)
-			if err := proof.text(e.stdout); err != nil {
+			if err := r.Verify.text(e.stdout); err != nil {
+				return err
+			}
+		}
+		if r.Target != nil {
+			if err := r.Target.text(e.stdout, p.Layout.Size, r.Verify); err != nil {
 				return err
 			}
 		}
 	}
-	if proof == nil {
+	if r.Verify == nil {
 		return nil
 	}
-	return proof.gate()
+	return r.Verify.gate()
 }
 
 // quantizeOptions reads the flags that choose types.
 func quantizeOptions(c *cli.Context) (mix quantize.Mix, o quantize.PlanOptions, err error) {
-	if mix, err = quantize.ParseMix(c.String("mix")); err != nil {
-		return mix, o, err
+	switch {
+	case targeted(c):
+		if _, err := targetFlag(c); err != nil {
+			return mix, o, err
+		}
+	case !c.IsSet("mix"):
+		return mix, o, usagef(c, "expected --mix, --target-size or --target-bpw")
+	default:
+		if mix, err = quantize.ParseMix(c.String("mix")); err != nil {
+			return mix, o, err
+		}
 	}
 	o.Pure = c.Bool("pure")
 	for name, to := range map[string]**qtype.Type{"output-tensor-type": &o.Output, "token-embedding-type": &o.Embedding} {
