@@ -145,6 +145,7 @@ type Options struct {
 	Embedding  *qtype.Type // of token_embd.weight
 	Overrides  []Override  // the first that matches decides
 	Importance bool        // column importance will be used: some rules ask for it
+	InOrder    bool        // tensors are visited and written in the order given, as llama-quantize --keep-split does
 }
 
 // A Choice is the type of one tensor.
@@ -156,11 +157,14 @@ type Choice struct {
 }
 
 // Select chooses a type for every tensor: a pure function of its arguments, equal to llama-quantize. The result is in the
-// order of the file that llama-quantize writes: by layer, then by name, tensors outside of layers first.
+// order of the file that llama-quantize writes: by layer, then by name, tensors outside of layers first, or as given.
 func Select(f Facts, tensors []Shape, mix Mix, o Options) ([]Choice, error) {
 	s := &selector{Facts: f, mix: mix, Options: o}
 	out := make([]Choice, len(tensors))
-	for i, t := range sorted(tensors) {
+	if !o.InOrder {
+		tensors = sorted(tensors)
+	}
+	for i, t := range tensors {
 		out[i] = Choice{Shape: t, To: t.Type, Wanted: t.Type}
 		s.tied = s.tied || t.Name == embedName
 		if allowed(t) && category(t.Name) == catV {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,7 @@ type Source struct {
 	Stamp   string   // changes when the source does: Stamp of its files
 	// Resident is the most memory in bytes that asking for one tensor takes beside the mapped files.
 	Resident int64
+	Shard    func(name string) int // the number of the file that holds a tensor; nil: the source is no GGUF file
 	close    func() error
 }
 
@@ -36,28 +38,18 @@ func (s *Source) Close() error {
 	return s.close()
 }
 
-// OpenGGUF takes a GGUF file as it is, whatever its architecture.
+// OpenGGUF takes a GGUF file, or all parts of a split one, as it is, whatever its architecture.
 func OpenGGUF(path string) (*Source, error) {
 	f, err := gguf.Open(path)
 	if err != nil {
 		return nil, err
-	}
-	if n, err := f.Meta().Uint("split.count"); err == nil && n > 1 {
-		f.Close()
-		return nil, hint.Errorf("join its parts with llama-gguf-split --merge", "%s: split.count: expected a whole model, found one of %d parts", path, n)
-	}
-	meta := f.Meta().Clone()
-	for _, key := range f.Meta().Keys() {
-		if strings.HasPrefix(key, "split.") {
-			meta.Delete(key)
-		}
 	}
 	stamp, err := Stamp(path)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &Source{Meta: meta, Tensors: f, Stamp: stamp, close: f.Close}, nil
+	return &Source{Meta: f.Meta(), Tensors: f, Stamp: stamp, Shard: f.Shard, close: f.Close}, nil
 }
 
 // FromCheckpoint takes a checkpoint of a known architecture with its own weights or, merged on the fly, others. The caller
@@ -82,7 +74,8 @@ func FromCheckpoint(c *model.Checkpoint, weights tensor.Source) (*Source, error)
 	return s, nil
 }
 
-// Stamp tells whether files, or the files of folders, have changed: their names, sizes and times.
+// Stamp tells whether files, or the files of folders, have changed: their names, sizes and times. A part of a split GGUF file
+// stands for all parts.
 func Stamp(paths ...string) (string, error) {
 	var b strings.Builder
 	add := func(path string) error {
@@ -101,6 +94,14 @@ func Stamp(paths ...string) (string, error) {
 		if err != nil {
 			if err := add(path); err != nil {
 				return "", err
+			}
+			for _, part := range gguf.ShardPaths(path) {
+				if part == path {
+					continue
+				}
+				if err := add(part); err != nil && !errors.Is(err, fs.ErrNotExist) { // a name alone does not make a part
+					return "", err
+				}
 			}
 			continue
 		}
@@ -153,7 +154,8 @@ type Plan struct {
 	Mix     Mix
 	Choices []Choice // in the order of the file
 	Notes   []string
-	Layout  *gguf.Layout
+	Layout  *gguf.Layout // of all in one file
+	Parts   []gguf.Part  // the files to write, mostly the one of Layout
 	src     *Source
 	imp     *Importance
 	stamp   string // of everything that decides the bytes
@@ -164,6 +166,8 @@ type PlanOptions struct {
 	Options
 	Importance *Importance
 	File       string // where the importance was read from, for the metadata
+	ShardBytes int64  // most bytes of tensors in one file, 0: all; a model that needs no more than one file is not split
+	KeepSplit  bool   // files that hold the tensors that the source's hold, in their order
 }
 
 // NewPlan chooses types, checks that they can be written, and lays out the file.
@@ -181,7 +185,7 @@ func NewPlan(src *Source, mix Mix, o PlanOptions) (*Plan, error) {
 		}
 		shapes = append(shapes, Shape{name, i.Type, i.Shape})
 	}
-	o.Options.Importance = o.Importance != nil
+	o.Options.Importance, o.Options.InOrder = o.Importance != nil, o.KeepSplit
 	if p.Choices, err = Select(f, shapes, mix, o.Options); err != nil {
 		return nil, err
 	}
@@ -194,6 +198,7 @@ func NewPlan(src *Source, mix Mix, o PlanOptions) (*Plan, error) {
 		return nil, err
 	}
 	meta := src.Meta.Clone()
+	gguf.DropSplit(meta)
 	number := mix.Number
 	if mix.Name == copyMix {
 		n, err := meta.Uint("general.file_type")
@@ -212,6 +217,9 @@ func NewPlan(src *Source, mix Mix, o PlanOptions) (*Plan, error) {
 		infos[i] = tensor.Info{Name: c.Name, Type: c.To, Shape: c.Dims}
 	}
 	if p.Layout, err = gguf.Plan(meta, infos); err != nil {
+		return nil, err
+	}
+	if err := p.cut(meta, infos, o); err != nil {
 		return nil, err
 	}
 	p.stamp = p.identity()
@@ -273,7 +281,9 @@ const encoding = 1
 func (p *Plan) identity() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %d\n%s\n", encoding, chunkValues, p.src.Stamp)
-	h.Write(p.Layout.Head)
+	for _, part := range p.Parts {
+		h.Write(part.Head)
+	}
 	if p.imp != nil {
 		for _, n := range p.imp.Names() {
 			fmt.Fprintf(h, "%s %x\n", n, p.imp.Weights(n))

@@ -87,9 +87,9 @@ func (p *Plan) chunks() (list []chunk) {
 	return list
 }
 
-// Write writes the file: header first, then chunks wherever they belong, by as many workers as memory allows. It grows
-// under path.partial beside a journal; a run that was killed is continued by the next one of the same plan and leaves the
-// same bytes.
+// Write writes the file, or the files of Paths: headers first, then chunks wherever they belong, by as many workers as memory
+// allows. They grow under names that end in .partial beside path.partial.journal; a run that was killed is continued by the
+// next one of the same plan and leaves the same bytes.
 func (p *Plan) Write(ctx context.Context, path string, o WriteOptions) error {
 	workers, err := p.workers(o)
 	if err != nil {
@@ -101,6 +101,9 @@ func (p *Plan) Write(ctx context.Context, path string, o WriteOptions) error {
 		return err
 	}
 	defer w.close()
+	if w.whole {
+		return w.rename()
+	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w.work(ctx, stop, list, workers)
@@ -133,12 +136,15 @@ func (p *Plan) workers(o WriteOptions) (int, error) {
 	return int(min(int64(n), (o.Memory-p.src.Resident)/one)), nil
 }
 
-// writer is a file in the making.
+// writer is a model in the making.
 type writer struct {
 	*Plan
 	o       WriteOptions
 	path    string
-	file    *os.File
+	paths   []string   // of the files of the model
+	files   []*os.File // growing beside paths
+	dirty   []bool     // files with bytes that may not be on disk
+	whole   bool       // an earlier run had everything on disk and was stopped while it gave the files their names
 	journal *os.File
 	done    []bool // chunks on disk in an earlier run
 	mu      sync.Mutex
@@ -148,7 +154,7 @@ type writer struct {
 	total   int64
 }
 
-// openPartial continues what lies at path.partial when its journal is of the same plan, and begins anew otherwise.
+// openPartial continues what an earlier run left when its journal is of the same plan, and begins anew otherwise.
 func (p *Plan) openPartial(path string, chunks int, o WriteOptions) (*writer, error) {
 	if o.sync == 0 {
 		o.sync = syncBytes
@@ -156,29 +162,35 @@ func (p *Plan) openPartial(path string, chunks int, o WriteOptions) (*writer, er
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
 	}
-	w := &writer{Plan: p, o: o, path: path, done: make([]bool, chunks)}
+	w := &writer{Plan: p, o: o, path: path, paths: p.Paths(path), done: make([]bool, chunks)}
+	w.files, w.dirty = make([]*os.File, len(w.paths)), make([]bool, len(w.paths))
 	for i := range p.Choices {
 		w.total += p.Choices[i].Bytes()
 	}
-	kept := int64(0) // bytes of the partial file that occupy the disk already
-	journal, err := os.ReadFile(w.journalPath())
-	st, statErr := os.Stat(w.partialPath())
+	kept := int64(0) // bytes of the partial files that occupy the disk already
+	journal, err := os.ReadFile(journalPath(path))
+	if err == nil {
+		journal = journal[:bytes.LastIndexByte(journal, '\n')+1] // the last line may have been cut off
+	}
 	switch head := w.head(); {
-	case errors.Is(err, fs.ErrNotExist) || statErr != nil || o.Fresh:
+	case errors.Is(err, fs.ErrNotExist) || !isThere(partial(w.paths[0])) || o.Fresh:
 		journal = nil
 	case err != nil:
 		return nil, err
-	case !bytes.HasPrefix(journal, head) || st.Size() != p.Layout.Size:
+	case !bytes.HasPrefix(journal, head) || !w.begun(bytes.HasSuffix(journal, []byte(wholeLine))):
 		w.note("an earlier run had another source or other options: the file is begun anew")
 		journal = nil
+	case bytes.HasSuffix(journal, []byte(wholeLine)):
+		w.note("an earlier run wrote everything: its files get their names")
+		w.whole = true
+		return w, nil
 	default:
-		journal = journal[:bytes.LastIndexByte(journal, '\n')+1] // the last line may have been cut off
 		n := w.readJournal(journal[len(head):])
-		kept = p.Layout.Size * int64(n) / int64(max(chunks, 1))
+		kept = p.Size() * int64(n) / int64(max(chunks, 1))
 		w.note(fmt.Sprintf("continuing an earlier run: %d of %d parts are written", n, chunks))
 	}
-	if free, ok := diskFree(filepath.Dir(path)); ok && free < p.Layout.Size-kept {
-		return nil, hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, p.Layout.Size-kept, free)
+	if free, ok := diskFree(filepath.Dir(path)); ok && free < p.Size()-kept {
+		return nil, hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, p.Size()-kept, free)
 	}
 	if err := w.open(journal); err != nil {
 		w.close()
@@ -187,9 +199,7 @@ func (p *Plan) openPartial(path string, chunks int, o WriteOptions) (*writer, er
 	return w, nil
 }
 
-func (w *writer) partialPath() string { return w.path + ".partial" }
-func (w *writer) journalPath() string { return w.path + ".partial.journal" }
-func (w *writer) head() []byte        { return []byte("tune quantize " + w.stamp + "\n") }
+func (p *Plan) head() []byte { return []byte("tune quantize " + p.stamp + "\n") }
 
 func (w *writer) note(text string) {
 	if w.o.Note != nil {
@@ -209,31 +219,24 @@ func (w *writer) readJournal(text []byte) (n int) {
 	return n
 }
 
-// open makes both files; without a journal to continue they are emptied and the header is written.
+// open makes the files; without a journal to continue they are emptied and the headers are written.
 func (w *writer) open(journal []byte) (err error) {
 	flags := os.O_RDWR | os.O_CREATE
 	if journal == nil {
 		flags |= os.O_TRUNC
-		if err := os.Remove(w.journalPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(journalPath(w.path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if w.file, err = os.OpenFile(w.partialPath(), flags, 0o666); err != nil {
-		return err
+	for i := range w.files {
+		if err := w.openPart(i, flags); err != nil {
+			return err
+		}
 	}
 	if journal == nil {
-		if err := w.file.Truncate(w.Layout.Size); err != nil {
-			return err
-		}
-		if _, err := w.file.WriteAt(w.Layout.Head, 0); err != nil {
-			return err
-		}
-		if err := w.file.Sync(); err != nil {
-			return err
-		}
 		journal = w.head()
 	}
-	if w.journal, err = os.OpenFile(w.journalPath(), flags, 0o666); err != nil {
+	if w.journal, err = os.OpenFile(journalPath(w.path), flags, 0o666); err != nil {
 		return err
 	}
 	if err := w.journal.Truncate(int64(len(journal))); err != nil {
@@ -248,33 +251,27 @@ func (w *writer) open(journal []byte) (err error) {
 	return w.journal.Sync()
 }
 
-func (w *writer) close() {
-	if w.file != nil {
-		w.file.Close()
+// openPart opens a file of the model, and begins it when flags say that it is emptied.
+func (w *writer) openPart(i, flags int) (err error) {
+	f, err := os.OpenFile(partial(w.paths[i]), flags, 0o666)
+	if w.files[i] = f; err != nil || flags&os.O_TRUNC == 0 {
+		return err
 	}
-	if w.journal != nil {
-		w.journal.Close()
+	if err := f.Truncate(w.Parts[i].Size); err != nil {
+		return err
 	}
+	if _, err := f.WriteAt(w.Parts[i].Head, 0); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
-// finish gives the file its name.
-func (w *writer) finish() error {
-	err := w.file.Sync()
-	if e := w.file.Close(); err == nil {
-		err = e
+func (w *writer) close() {
+	for _, f := range append(w.files, w.journal) {
+		if f != nil {
+			f.Close() // what matters was synced, or failed and was told
+		}
 	}
-	if err == nil {
-		err = os.Rename(w.partialPath(), w.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
-	}
-	w.journal.Close()
-	if d, err := os.Open(filepath.Dir(w.path)); err == nil {
-		d.Sync() // the rename is durable where folders can be synced
-		d.Close()
-	}
-	return os.Remove(w.journalPath())
 }
 
 // work encodes all chunks that are not done. One goroutine fetches tensors in the order of the file and hands out their
@@ -374,11 +371,13 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 			}
 		}
 	}
-	if _, err := w.file.WriteAt(out, w.Layout.Offsets[k.tensor]+int64(k.first)*toRow); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
+	part := w.partOf(k.tensor)
+	offset := w.Parts[part].Offsets[k.tensor-w.Parts[part].First]
+	if _, err := w.files[part].WriteAt(out, offset+int64(k.first)*toRow); err != nil {
+		return fmt.Errorf("write %s: %w", w.paths[part], err)
 	}
 	release(src)
-	return w.record(k)
+	return w.record(k, part)
 }
 
 // risky values may need scales that half precision cannot hold.
@@ -411,9 +410,10 @@ func index(dims []int, at int) string {
 }
 
 // record counts a chunk and, now and then, puts the numbers of what is written into the journal after the file is on disk.
-func (w *writer) record(k chunk) error {
+func (w *writer) record(k chunk, part int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.dirty[part] = true
 	fmt.Fprintf(&w.pending, "%d\n", k.number)
 	w.unsaved += w.count(k)
 	if w.unsaved < w.o.sync {
@@ -444,8 +444,8 @@ func (w *writer) save() error {
 	if w.pending.Len() == 0 {
 		return nil
 	}
-	if err := w.file.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
+	if err := w.sync(); err != nil {
+		return err
 	}
 	if _, err := w.journal.Write(w.pending.Bytes()); err != nil {
 		return fmt.Errorf("write %s: %w", w.path, err)

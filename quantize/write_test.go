@@ -19,12 +19,18 @@ import (
 	"tune/internal/tensor"
 )
 
-const childEnv = "TUNE_QUANTIZE_CHILD"
+const (
+	childEnv    = "TUNE_QUANTIZE_CHILD"
+	childShards = "TUNE_QUANTIZE_CHILD_SHARDS"
+)
 
 // A child process of TestKilled writes a file and tells of each part.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
 		p, src, err := planFile(path, "Q5_K_M")
+		if err == nil && os.Getenv(childShards) != "" {
+			p, err = planShards(src)
+		}
 		if err == nil {
 			err = p.Write(context.Background(), path+".out", WriteOptions{Threads: 2, sync: 1, Progress: func(_, _ int64) { os.Stdout.WriteString(".") }})
 			src.Close()
