@@ -55,7 +55,7 @@ Mixes, from the best to the smallest:
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
 			jsonFlag(),
-		}, targetFlags(), gateFlags()),
+		}, shardFlags(), targetFlags(), gateFlags()),
 		Action: func(c *cli.Context) error { return runQuantize(e, c) },
 	}
 }
@@ -82,6 +82,7 @@ func wrap(words []string, width int) string {
 type quantizeReport struct {
 	Tensors []quantizedTensor `json:"tensors"`
 	Bytes   int64             `json:"file_bytes"`
+	Files   []shardFile       `json:"files,omitempty"`  // when they are several
 	Verify  *verifyReport     `json:"verify,omitempty"` // with --verify
 	Target  *targetReport     `json:"target,omitempty"` // with a wanted size
 }
@@ -119,7 +120,7 @@ func runQuantize(e *env, c *cli.Context) error {
 		return err
 	}
 	defer closeSource()
-	if !dry { // before anything is measured
+	if !dry && !sharded(c) { // before anything is measured
 		if err := checkDistinct(source, out); err != nil {
 			return err
 		}
@@ -140,6 +141,11 @@ func runQuantize(e *env, c *cli.Context) error {
 		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
 	}
 	if !dry {
+		if sharded(c) {
+			if err := clearShards(p, source, out, c.Bool("overwrite")); err != nil {
+				return err
+			}
+		}
 		show := newProgress(e.stderr)
 		bar := &byteProgress{show: show, begun: time.Now()}
 		err := p.Write(e.ctx, out, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: !c.Bool("resume"), Progress: bar.update,
@@ -149,12 +155,12 @@ func runQuantize(e *env, c *cli.Context) error {
 			return err
 		}
 	}
-	r := quantizeJSON(p)
+	r := quantizeJSON(p, out)
 	if size != nil {
 		r.Target = &targetReport{Wanted: size.Wanted, Expected: size.Loss, Nearest: size.Nearest.Mix.Name, NearestBytes: size.Nearest.Layout.Size}
 	}
 	if wanted {
-		x := comparison{models: [2]string{source, out}, adapters: [2]string{c.String("adapter")}, data: c.String("data"), tokens: verifyTokens, chunk: verifyChunk}
+		x := comparison{models: [2]string{source, p.Paths(out)[0]}, adapters: [2]string{c.String("adapter")}, data: c.String("data"), tokens: verifyTokens, chunk: verifyChunk}
 		if r.Verify, err = compareModels(e, x); err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}
@@ -241,6 +247,9 @@ func quantizeOptions(c *cli.Context) (mix quantize.Mix, o quantize.PlanOptions, 
 		}
 		o.Overrides = append(o.Overrides, x)
 	}
+	if err := shardOptions(c, &o); err != nil {
+		return mix, o, err
+	}
 	if o.File = c.String("imatrix"); o.File != "" {
 		o.Importance, err = quantize.ReadImportance(o.File)
 	}
@@ -311,8 +320,8 @@ func checkpointSource(base *model.Checkpoint, path, adapter string) (*quantize.S
 	return src, err
 }
 
-func quantizeJSON(p *quantize.Plan) quantizeReport {
-	r := quantizeReport{Bytes: p.Layout.Size}
+func quantizeJSON(p *quantize.Plan, out string) quantizeReport {
+	r := quantizeReport{Bytes: p.Size(), Files: shardFiles(p, out)}
 	for i := range p.Choices {
 		c := &p.Choices[i]
 		shape := slices.Clone(c.Dims)
@@ -352,10 +361,16 @@ func quantizeText(out io.Writer, p *quantize.Plan, path string, dry bool) error 
 		fmt.Fprintf(out, "%d of %d tensors have a width that does not suit the type of the mix and got another one\n", n, len(p.Choices))
 	}
 	verb := "wrote"
+	if n := len(p.Parts); n > 1 && !dry {
+		path = fmt.Sprintf("%s and %d more", p.Paths(path)[0], n-1)
+	}
 	if dry {
 		verb, path = "would write", p.Mix.Name
+		if n := len(p.Parts); n > 1 {
+			path = fmt.Sprintf("%s in %d files", path, n)
+		}
 	}
-	_, err := fmt.Fprintf(out, "%s %s: %s, %.2f bits per value\n", verb, path, bytesText(p.Layout.Size), 8*float64(bytes)/float64(max(values, 1)))
+	_, err := fmt.Fprintf(out, "%s %s: %s, %.2f bits per value\n", verb, path, bytesText(p.Size()), 8*float64(bytes)/float64(max(values, 1)))
 	return err
 }
 

@@ -200,18 +200,21 @@ type targetReport struct {
 // compareNearest writes the nearest standard mix beside the output, compares it as the output is compared, and removes it.
 func compareNearest(e *env, c *cli.Context, t *quantize.Targeted, x comparison) (*verifyReport, error) {
 	path := c.Args().Get(1) + "." + t.Nearest.Mix.Name + ".gguf"
-	if err := clearOutput(path, false); err != nil {
-		return nil, err
+	paths := t.Nearest.Paths(path)
+	for _, path := range paths {
+		if err := clearOutput(path, false); err != nil {
+			return nil, err
+		}
+		defer os.Remove(path)
 	}
 	memory, err := memoryFlag(c)
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(path)
 	if err := t.Nearest.Write(e.ctx, path, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: true}); err != nil {
 		return nil, err
 	}
-	x.models[1] = path
+	x.models[1] = paths[0]
 	return compareModels(e, x)
 }
 
