@@ -33,8 +33,9 @@ import (
 type Sensitivity struct {
 	Version int                 `json:"version"`
 	Model   string              `json:"model_sha256"` // of the tensors
-	Data    string              `json:"data_sha256"`  // of the tokens, how they were run, the importance and the types
+	Data    string              `json:"data_sha256"`  // of the tokens, how they were run, and the importance
 	Tensors []TensorSensitivity `json:"tensors"`
+	types   []qtype.Type        // to choose from; a file may hold more
 }
 
 // TensorSensitivity is that of one matrix.
@@ -126,7 +127,7 @@ func (o *SensitivityOptions) identity(src *Source) (modelHash, data string, err 
 	}
 	modelHash = hex.EncodeToString(h.Sum(nil))
 	h.Reset()
-	fmt.Fprintf(h, "%v %d %d %v %v\n", o.types(), o.ChunkSize, o.BOS, o.HasBOS, o.IDs)
+	fmt.Fprintf(h, "%d %d %v %v\n", o.ChunkSize, o.BOS, o.HasBOS, o.IDs)
 	if o.Importance != nil {
 		for _, n := range o.Importance.Names() {
 			fmt.Fprintf(h, "%s %x\n", n, o.Importance.Weights(n))
@@ -138,7 +139,7 @@ func (o *SensitivityOptions) identity(src *Source) (modelHash, data string, err 
 // MeasureSensitivity measures each matrix that a mix may quantize. The checkpoint is the same model as src, with names of
 // Hugging Face. Results do not depend on the number of threads.
 func MeasureSensitivity(ctx context.Context, src *Source, c *model.Checkpoint, o SensitivityOptions) (*Sensitivity, error) {
-	s := &Sensitivity{Version: sensitivityVersion}
+	s := &Sensitivity{Version: sensitivityVersion, types: o.types()}
 	var err error
 	if s.Model, s.Data, err = o.identity(src); err != nil {
 		return nil, err
@@ -455,7 +456,7 @@ func (s *Sensitivity) Write(path string) error {
 	return atomicfile.Write(path, append(b, '\n'))
 }
 
-// ReadSensitivity reads a saved sensitivity that must be of this source, text, importance and list of types.
+// ReadSensitivity reads a saved sensitivity that must be of this source, text and importance and know the types.
 func ReadSensitivity(path string, src *Source, o SensitivityOptions) (*Sensitivity, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -480,16 +481,42 @@ func ReadSensitivity(path string, src *Source, o SensitivityOptions) (*Sensitivi
 	case s.Model != modelHash:
 		return nil, hint.Errorf("name another file, or none, to measure again", "%s: %w: it was measured on another model", path, ErrSensitivity)
 	case s.Data != data:
-		return nil, hint.Errorf("name another file, or none, to measure again", "%s: %w: it was measured on another text, with another importance or other types", path, ErrSensitivity)
+		return nil, hint.Errorf("name another file, or none, to measure again", "%s: %w: it was measured on another text or with another importance", path, ErrSensitivity)
 	}
-	for _, t := range s.Tensors {
+	s.types = o.types()
+	return s, s.check(path, src)
+}
+
+// check looks at the figures, and for the types to choose from.
+func (s *Sensitivity) check(path string, src *Source) error {
+	by := map[string]*TensorSensitivity{}
+	for i := range s.Tensors {
+		t := &s.Tensors[i]
 		_, ok := t.Errors[t.Probe]
 		for _, e := range t.Errors {
 			ok = ok && e >= 0
 		}
 		if !ok || !(t.KL >= 0) {
-			return nil, fmt.Errorf("%s: %w: tensor %s: expected figures of at least 0, and one of its probe", path, ErrSensitivity, t.Name)
+			return fmt.Errorf("%s: %w: tensor %s: expected figures of at least 0, and one of its probe", path, ErrSensitivity, t.Name)
+		}
+		by[t.Name] = t
+	}
+	shapes, err := src.shapes()
+	if err != nil {
+		return err
+	}
+	for _, x := range shapes {
+		if !allowed(x) {
+			continue
+		}
+		for _, q := range suited(x, s.types) {
+			if by[x.Name] == nil {
+				return fmt.Errorf("%s: %w: tensor %s: it has no entry", path, ErrSensitivity, x.Name)
+			}
+			if _, ok := by[x.Name].Errors[q.String()]; !ok {
+				return hint.Errorf("name another file, or none, to measure again", "%s: %w: tensor %s was not measured as %s", path, ErrSensitivity, x.Name, q)
+			}
 		}
 	}
-	return s, nil
+	return nil
 }

@@ -31,7 +31,8 @@ func PlanTarget(src *Source, s *Sensitivity, want Target, o PlanOptions) (*Targe
 	if o.Pure {
 		return nil, fmt.Errorf("pure: a wanted size is reached with several types")
 	}
-	top, err := NewPlan(src, mixes[slices.IndexFunc(mixes, func(m Mix) bool { return m.Name == "Q8_0" })], o)
+	// any mix that every width suits tells the order of the file and what is not of matrices
+	top, err := NewPlan(src, mixes[slices.IndexFunc(mixes, func(m Mix) bool { return m.Name == "Q6_K" })], o)
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +127,7 @@ func choices(top *Plan, s *Sensitivity, o PlanOptions) (names []string, lists []
 			}
 			list = []qtype.Type{to}
 		} else {
-			for _, q := range qtype.All() { // not the map's order
-				if _, ok := s.Tensors[k].Errors[q.String()]; ok {
-					list = append(list, q)
-				}
-			}
+			list = suited(c.Shape, s.types)
 		}
 		var opts []option
 		for _, q := range list {
