@@ -120,8 +120,11 @@ func parseConfig(text []byte) (Config, error) {
 	return c, nil
 }
 
-// Load reads a PEFT directory for a model. Every tensor must have its place and its shape.
+// Load reads a PEFT directory, or a GGUF adapter, for a model. Every tensor must have its place and its shape.
 func Load(dir string, m *model.Model) (*Adapter, error) {
+	if st, err := os.Stat(dir); err == nil && !st.IsDir() {
+		return LoadGGUF(dir, m)
+	}
 	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err
