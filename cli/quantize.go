@@ -157,7 +157,7 @@ func runQuantize(e *env, c *cli.Context) error {
 	}
 	r := quantizeJSON(p, out)
 	if size != nil {
-		r.Target = &targetReport{Wanted: size.Wanted, Expected: size.Loss, Nearest: size.Nearest.Mix.Name, NearestBytes: size.Nearest.Layout.Size}
+		r.Target = &targetReport{Wanted: size.Wanted, Expected: size.Loss, Nearest: size.Nearest.Mix.Name, NearestBytes: size.Nearest.Size(), NearestExpected: max(size.Expected, 0)}
 	}
 	if wanted {
 		x := comparison{models: [2]string{source, p.Paths(out)[0]}, adapters: [2]string{c.String("adapter")}, data: c.String("data"), tokens: verifyTokens, chunk: verifyChunk}
@@ -184,7 +184,10 @@ func planOf(e *env, c *cli.Context, src *quantize.Source, mix quantize.Mix, o *q
 	if err != nil {
 		return nil, nil, err
 	}
-	t.Mix.Name = c.String("target-size") + c.String("target-bpw")
+	t.Mix.Name = c.String("target-size")
+	if c.IsSet("target-bpw") {
+		t.Mix.Name = fmt.Sprintf("%g bits per value", c.Float64("target-bpw"))
+	}
 	return t.Plan, t, nil
 }
 

@@ -190,11 +190,12 @@ func mergedCheckpoint(path, adapter string) (*model.Checkpoint, func() error, er
 
 // targetReport is what `tune quantize --json` says of a wanted size.
 type targetReport struct {
-	Wanted        int64         `json:"wanted_bytes"`
-	Expected      float64       `json:"expected_kl"`
-	Nearest       string        `json:"nearest_mix"`
-	NearestBytes  int64         `json:"nearest_bytes"`
-	NearestVerify *verifyReport `json:"nearest_verify,omitempty"`
+	Wanted          int64         `json:"wanted_bytes"`
+	Expected        float64       `json:"expected_kl"` // by the sensitivity, mean for a token
+	Nearest         string        `json:"nearest_mix"`
+	NearestBytes    int64         `json:"nearest_bytes"`
+	NearestExpected float64       `json:"nearest_expected_kl,omitempty"` // absent when it uses types that were not measured
+	NearestVerify   *verifyReport `json:"nearest_verify,omitempty"`
 }
 
 // compareNearest writes the nearest standard mix beside the output, compares it as the output is compared, and removes it.
@@ -221,18 +222,23 @@ func compareNearest(e *env, c *cli.Context, t *quantize.Targeted, x comparison) 
 // text prints the target beside the nearest mix; proof is the comparison of the written file, or nil.
 func (r *targetReport) text(w io.Writer, bytes int64, proof *verifyReport) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "\n\tBYTES\tKL MEAN\tTOP-1\tPERPLEXITY RATIO\n")
+	fmt.Fprint(t, "\n\tBYTES\tEXPECTED KL\tKL MEAN\tTOP-1\tPERPLEXITY RATIO\n")
 	for _, row := range []struct {
-		name  string
-		bytes int64
-		proof *verifyReport
-	}{{"this file", bytes, proof}, {"nearest mix, " + r.Nearest, r.NearestBytes, r.NearestVerify}} {
-		fmt.Fprintf(t, "%s\t%d\t", row.name, row.bytes)
+		name     string
+		bytes    int64
+		expected float64
+		proof    *verifyReport
+	}{{"this file", bytes, r.Expected, proof}, {"nearest mix, " + r.Nearest, r.NearestBytes, r.NearestExpected, r.NearestVerify}} {
+		expected := "unknown"
+		if row.expected > 0 {
+			expected = fmt.Sprintf("%.6f", row.expected)
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t", row.name, row.bytes, expected)
 		if row.proof != nil {
 			p := row.proof.Predictions
 			fmt.Fprintf(t, "%.6f ± %.6f\t%.2f %%\t%.5f\n", p.Mean, p.MeanError, 100*p.Top1, p.Ratio)
 		} else {
-			fmt.Fprint(t, "\t\t\n")
+			fmt.Fprint(t, "not run\t\t\n")
 		}
 	}
 	if err := t.Flush(); err != nil {
