@@ -19,15 +19,21 @@ func convertCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "convert",
 		Usage:     "write a model in another file format or storage type",
-		UsageText: "tune convert [--format hf|gguf] [--type keep|bf16|f16|f32|q8_0] SRC DST",
+		UsageText: "tune convert [--format hf|gguf] [--type keep|bf16|f16|f32|q8_0] SRC DST\n   tune convert --base MODEL [--fold] ADAPTER DST",
 		Description: `SRC is a Hugging Face folder, a GGUF file or a built-in model. The format follows from DST when it is not given: a name
 that ends in .gguf is a GGUF file, any other a folder. With --type keep tensors stay as they are stored; in a folder quantized
-ones become bf16. In GGUF files vectors are always f32, and rows that a block of q8_0 does not divide are f16.`,
+ones become bf16. In GGUF files vectors are always f32, and rows that a block of q8_0 does not divide are f16.
+
+An adapter, a PEFT folder or a GGUF file, needs the --base it was made for; with --type keep it is written as f32. GGUF has one
+alpha for all modules of an adapter: where that cannot state their scales, as with alpha_pattern, they become part of the
+factors; --fold does so always, for readers that pass over alpha.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "format", Usage: "`FORMAT` of DST: hf or gguf"},
 			&cli.StringFlag{Name: "type", Value: "keep", Usage: "storage `TYPE` of matrices: keep, bf16, f16, f32, and q8_0 for GGUF"},
 			&cli.StringFlag{Name: "name", Usage: "general.name in a GGUF file"},
 			&cli.StringFlag{Name: "pre", Usage: "tokenizer.ggml.pre in a GGUF file, where tokenizer.json does not tell"},
+			&cli.StringFlag{Name: "base", Usage: "`MODEL` that an adapter was made for"},
+			&cli.BoolFlag{Name: "fold", Usage: "make the scales of a GGUF adapter part of its factors"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace a DST that exists"},
 			jsonFlag(),
 		},
@@ -77,6 +83,12 @@ func convert(c *cli.Context) (*convertReport, error) {
 	}
 	if format == "hf" && as == qtype.Q8_0 {
 		return nil, usagef(c, "type: q8_0 is stored in GGUF files only")
+	}
+	if isAdapter(src) {
+		return convertAdapter(c, src, dst, format, as)
+	}
+	if c.IsSet("base") || c.Bool("fold") {
+		return nil, usagef(c, "--base and --fold are for adapters, %s is none", src)
 	}
 	base, err := openBase(src, false)
 	if err != nil {

@@ -62,7 +62,7 @@ type inspection struct {
 	Files      []inspectedFile   `json:"files"`
 	Metadata   orderedValues     `json:"metadata"`
 	Config     json.RawMessage   `json:"config,omitempty"`     // config.json or adapter_config.json
-	Adapter    *adapterFacts     `json:"adapter,omitempty"`    // of a PEFT folder
+	Adapter    *adapterFacts     `json:"adapter,omitempty"`    // of a PEFT folder or a GGUF adapter
 	Provenance json.RawMessage   `json:"provenance,omitempty"` // what this program wrote about the making of the files
 	Values     int64             `json:"values"`
 	Bytes      int64             `json:"bytes"` // of the tensors
@@ -105,6 +105,7 @@ type adapterFacts struct {
 	AlphaPattern   json.RawMessage `json:"alpha_pattern,omitempty"`
 	ModulesToSave  []string        `json:"modules_to_save,omitempty"`
 	AdaptedModules int             `json:"adapted_modules"`
+	Ranks          []int           `json:"ranks,omitempty"` // of a GGUF adapter, when they differ; rank is the largest then
 }
 
 // orderedValues is an object with its keys in the order of the file.
@@ -322,6 +323,7 @@ func (x *inspection) gguf(path string, hash bool) error {
 		}
 	}
 	x.sum()
+	x.ggufFacts(f.Meta())
 	return nil
 }
 
@@ -414,7 +416,12 @@ func (x *inspection) print(out io.Writer) error {
 		if len(a.ModulesToSave) > 0 {
 			fmt.Fprintf(w, "modules to save\t%s\n", strings.Join(a.ModulesToSave, ", "))
 		}
-		fmt.Fprintf(w, "variants\trslora %t, dora %t\n", a.RSLoRA, a.DoRA)
+		if a.Ranks != nil {
+			fmt.Fprintf(w, "ranks\t%v; the scale is that of rank %d\n", a.Ranks, a.Rank)
+		}
+		if x.Format == "peft" {
+			fmt.Fprintf(w, "variants\trslora %t, dora %t\n", a.RSLoRA, a.DoRA)
+		}
 	}
 	prefix := "metadata."
 	if x.Format == "gguf" {
