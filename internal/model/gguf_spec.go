@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"tune/internal/gguf"
-	"tune/internal/hint"
 	"tune/internal/qtype"
 	"tune/internal/tensor"
 )
@@ -100,9 +99,6 @@ func SpecFromGGUF(f *gguf.File) (Spec, error) {
 	}
 	if !slices.Contains(ggufArchs, arch) {
 		return Spec{}, fmt.Errorf("%s: general.architecture: expected one of %s, found %q", f.Name(), strings.Join(ggufArchs, ", "), arch)
-	}
-	if n, err := f.Meta().Uint("split.count"); err == nil && n > 1 {
-		return Spec{}, hint.Errorf("join its parts with llama-gguf-split --merge", "%s: split.count: expected a whole model, found one of %d parts", f.Name(), n)
 	}
 	r := &ggufReader{meta: f.Meta(), arch: arch, used: map[string]bool{}}
 	s := r.spec(f)
