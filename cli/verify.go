@@ -63,13 +63,13 @@ func gateFlags() []cli.Flag {
 
 // verifyReport is what `tune verify --json` prints.
 type verifyReport struct {
-	Reference    string                 `json:"reference"`
-	Candidate    string                 `json:"candidate"`
-	Tensors      []quantize.TensorError `json:"tensors"`
-	Predictions  *quantize.Divergence   `json:"predictions"`
-	SameTokens   bool                   `json:"same_tokens"`   // of the text
-	SameTemplate bool                   `json:"same_template"` // of chats
-	Missed       []string               `json:"missed_gates"`
+	Reference   string                 `json:"reference"`
+	Candidate   string                 `json:"candidate"`
+	Tensors     []quantize.TensorError `json:"tensors"`
+	Predictions *quantize.Divergence   `json:"predictions"`
+	SameTokens  bool                   `json:"same_tokens"`   // of the text
+	Template    string                 `json:"chat_template"` // same text, same rendering, different or none
+	Missed      []string               `json:"missed_gates"`
 }
 
 // exitGate is the exit code of a missed gate.
@@ -126,7 +126,7 @@ func compareModels(e *env, x comparison) (*verifyReport, error) {
 	}
 	ref, cand := sides[0], sides[1]
 	r := &verifyReport{Reference: modelName(x.models[0], x.adapters[0]), Candidate: modelName(x.models[1], x.adapters[1]), Missed: []string{},
-		SameTemplate: ref.base.ChatTemplate() == cand.base.ChatTemplate()}
+		Template: compareTemplates(templateOf(ref.base), templateOf(cand.base))}
 	pool := kernels.NewPool(0)
 	defer pool.Close()
 	var err error
@@ -173,6 +173,9 @@ func (r *verifyReport) judge(c *cli.Context) {
 	if asked && !r.SameTokens {
 		r.Missed = append(r.Missed, "expected the same tokens of the text, found others")
 	}
+	if asked && r.Template == templateOther {
+		r.Missed = append(r.Missed, "expected a chat template that renders the same, found another")
+	}
 }
 
 func (r *verifyReport) gate() error {
@@ -216,7 +219,13 @@ func (r *verifyReport) text(out io.Writer) error {
 	p := r.Predictions
 	fmt.Fprintf(w, "\nPREDICTIONS\t%d\nKL mean\t%.6f ± %.6f\nKL median\t%.6f\nKL 99.9 %%\t%.6f\nKL max\t%.6f\ntop-1 agreement\t%.3f %%\n", p.Tokens, p.Mean, p.MeanError, p.Median, p.P999, p.Max, 100*p.Top1)
 	fmt.Fprintf(w, "perplexity\t%.4f -> %.4f\nratio\t%.5f (%.5f to %.5f)\n", p.Reference, p.Candidate, p.Ratio, p.RatioLow, p.RatioHigh)
-	same := map[bool]string{true: "same", false: "DIFFERENT"}
-	fmt.Fprintf(w, "tokens\t%s\nchat template\t%s\n", same[r.SameTokens], same[r.SameTemplate])
+	tokens, template := "same", r.Template
+	if !r.SameTokens {
+		tokens = "DIFFERENT"
+	}
+	if template == templateOther {
+		template = "DIFFERENT"
+	}
+	fmt.Fprintf(w, "tokens\t%s\nchat template\t%s\n", tokens, template)
 	return w.Flush()
 }
