@@ -187,8 +187,8 @@ func TestArrow(t *testing.T) {
 	}
 }
 
-// TestDamage flips bits of small files: reading must end with rows or an error.
-func TestDamage(t *testing.T) {
+// smallFiles are whole files of the kinds that hold foreign structure, by name.
+func smallFiles(t testing.TB) map[string][]byte {
 	type r struct {
 		Text string   `parquet:"text,dict"`
 		N    *int64   `parquet:"n,optional"`
@@ -202,7 +202,33 @@ func TestDamage(t *testing.T) {
 		}
 		return buf.Bytes()
 	}
-	for name, whole := range map[string][]byte{"a.parquet": pq(&parquet.Snappy), "lz4.parquet": pq(&parquet.Lz4Raw), "s.arrow": arrowBytes(t, true), "f.arrow": arrowBytes(t, false), "z.arrow": arrowBytes(t, true, ipc.WithZstd())} {
+	return map[string][]byte{"a.parquet": pq(&parquet.Snappy), "lz4.parquet": pq(&parquet.Lz4Raw), "s.arrow": arrowBytes(t, true),
+		"f.arrow": arrowBytes(t, false), "z.arrow": arrowBytes(t, true, ipc.WithZstd())}
+}
+
+// FuzzFiles reads files of any content under the name of each kind: rows or an error, never a panic.
+func FuzzFiles(f *testing.F) {
+	kinds := []string{"x.parquet", "x.arrow", "x.jsonl", "x.json", "x.jsonl.gz", "x.txt"}
+	for name, whole := range smallFiles(f) {
+		f.Add(uint8(slices.IndexFunc(kinds, func(k string) bool { return filepath.Ext(k) == filepath.Ext(name) })), whole)
+	}
+	f.Add(uint8(2), []byte("{\"text\": \"a\"}\n{\"text\": "))
+	f.Add(uint8(3), []byte("[{\"text\": \"a\"}, 7]"))
+	f.Add(uint8(4), []byte{0x1f, 0x8b, 8, 0})
+	f.Fuzz(func(t *testing.T, kind uint8, content []byte) {
+		path := filepath.Join(t.TempDir(), kinds[int(kind)%len(kinds)])
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if rows, err := readAll(path, Config{}); err == nil && len(rows) > 0 && len(content) == 0 {
+			t.Errorf("an empty file gave %d rows", len(rows))
+		}
+	})
+}
+
+// TestDamage flips bits of small files: reading must end with rows or an error.
+func TestDamage(t *testing.T) {
+	for name, whole := range smallFiles(t) {
 		path := filepath.Join(t.TempDir(), name)
 		failed := 0
 		for i := 0; i < len(whole); i += 7 {
