@@ -26,6 +26,8 @@ const lattice = `
 	kernels < internal/qtype;
 	internal/qtype, UTIL < internal/tensor;
 	internal/tensor < internal/safetensors, internal/gguf;
+	NONE < internal/grouped; # integers with scales: what solvers make and formats pack
+	internal/tensor, internal/grouped < internal/packed; # files of GPTQ, AWQ, compressed-tensors, NF4
 
 	# computing
 	kernels, UTIL < internal/graph;
@@ -35,18 +37,30 @@ const lattice = `
 	UTIL < internal/tokenizer, internal/chat;
 
 	# models
-	internal/nn, internal/safetensors, internal/gguf, internal/tokenizer, internal/chat < internal/model;
+	internal/nn, internal/safetensors, internal/gguf, internal/packed, internal/tokenizer, internal/chat < internal/model;
 	internal/model < lora;
 	lora < internal/infer;
-	lora < quantize;
+
+	# quantizing
+	kernels, internal/grouped, internal/qtype, UTIL < quantize/solve; # GPTQ, AWQ: activations and weights to codes
+	lora, quantize/solve < quantize;
 
 	# the pipeline
-	UTIL < data/licenses;
-	internal/tokenizer, internal/chat, data/licenses < data;
+	UTIL < data/licenses, internal/hub;
+	internal/tokenizer, internal/chat, internal/hub, data/licenses < data;
 	data, lora, internal/infer < train;
-	train, quantize < recipes;
+
+	# evaluating
+	UTIL < eval/ask, eval/stats, eval/sandbox;
+	eval/ask, internal/infer < eval/local;
+	eval/ask < eval/endpoint, eval/journal;
+	eval/ask, data, eval/sandbox < eval/task;
+	eval/task, eval/stats < eval/report;
+	eval/report, eval/journal < eval;
+
+	eval, train, quantize < recipes;
 	train < bench;
-	recipes, bench < cli;
+	recipes, eval/local, eval/endpoint, bench < cli;
 	cli < cli/tune;
 `
 
