@@ -17,6 +17,7 @@ import (
 
 	"tune/internal/gguf"
 	"tune/internal/hint"
+	"tune/internal/packed"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
 	"tune/internal/tokenizer"
@@ -29,6 +30,8 @@ type Checkpoint struct {
 	Spec    Spec
 	Config  []byte        // config.json; for a GGUF file, one that says the same as its metadata, nil where it cannot
 	Weights tensor.Source // Hugging Face names and layouts; nil for a model that has none yet
+	// Quantized is Weights when they are those of GPTQ, AWQ, compressed-tensors, FP8 or bitsandbytes; else nil.
+	Quantized *packed.Source
 
 	configErr error
 	raw       tensor.Source // as stored, for the hash
@@ -65,8 +68,39 @@ func Open(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Weights, c.raw, c.close = w, w, w.Close
+	c.close = w.Close
+	if err := c.setWeights(w); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
 	return c, nil
+}
+
+// setWeights takes stored tensors, and puts weights together that a quantization_config says are spread over several.
+func (c *Checkpoint) setWeights(stored tensor.Source) error {
+	c.Weights, c.raw = stored, stored
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(c.Config, &keys); err != nil {
+		return err
+	}
+	const key = "quantization_config"
+	text := keys[key]
+	if text == nil || string(text) == "null" {
+		beside, err := c.side("quantize_config.json") // where older GPTQ checkpoints say it
+		if err != nil || beside == nil {
+			return err
+		}
+		text = beside
+	}
+	config, err := packed.ParseConfig(text)
+	if err != nil {
+		return err
+	}
+	c.Quantized = packed.NewSource(stored, config)
+	c.Weights = c.Quantized
+	delete(keys, key) // copies of the weights are plain
+	c.Config, err = json.Marshal(keys)
+	return err
 }
 
 // OpenFS reads a checkpoint whose weights are one model.safetensors, such as the embedded base model.
@@ -84,7 +118,9 @@ func OpenFS(fsys fs.FS, name string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Weights, c.raw = w, w
+	if err := c.setWeights(w); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	return c, nil
 }
 

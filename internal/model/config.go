@@ -132,7 +132,7 @@ var harmless = set(`
 	repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences
 	forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens
 	begin_suppress_tokens _attn_implementation _attn_implementation_autoset _attn_implementation_internal attn_implementation
-	is_llama_config tune unsloth_version unsloth_fixed model_max_length max_sequence_length`)
+	is_llama_config quantization_config tune unsloth_version unsloth_fixed model_max_length max_sequence_length`)
 
 func set(words string) map[string]bool {
 	m := map[string]bool{}
@@ -155,9 +155,6 @@ func ParseConfig(data []byte) (Spec, error) {
 	}
 	if names := get(c, "architectures", "a list of names", []string(nil)); len(names) > 0 && !strings.HasSuffix(names[0], "ForCausalLM") {
 		c.say("architectures: expected a causal language model, found %s", names[0])
-	}
-	if c.has("quantization_config") {
-		c.say("quantization_config: expected plain weights, found %.60s", c.keys["quantization_config"])
 	}
 	s := arch(c)
 	s.Arch = kind

@@ -63,6 +63,14 @@ const (
 	NVFP4
 	Q1_0
 	Q2_0
+	INT2
+	INT3
+	INT4
+	INT8
+	NF4
+	FP4
+	E2M1
+	FP8
 	numTypes
 )
 
@@ -122,6 +130,14 @@ var rows = [numTypes]Row{
 	NVFP4:   {"NVFP4", 40, "", 64, 36, decodeNVFP4, nil, encodeNVFP4, nil, false},
 	Q1_0:    {"Q1_0", 41, "", 128, 18, decodeQ1_0, nil, encodeQ1_0, nil, false},
 	Q2_0:    {"Q2_0", 42, "", 64, 18, decodeQ2_0, nil, encodeQ2_0, nil, false},
+	INT2:    {"INT2", -1, "", 32, 12, decodeINT2, nil, nil, nil, false},
+	INT3:    {"INT3", -1, "", 32, 16, decodeINT3, nil, nil, nil, false},
+	INT4:    {"INT4", -1, "", 32, 20, decodeINT4, nil, nil, nil, false},
+	INT8:    {"INT8", -1, "", 32, 36, decodeINT8, nil, nil, nil, false},
+	NF4:     {"NF4", -1, "", 32, 20, decodeTable(&NF4Values), nil, nil, nil, false},
+	FP4:     {"FP4", -1, "", 32, 20, decodeTable(&FP4Values), nil, nil, nil, false},
+	E2M1:    {"E2M1", -1, "", 16, 12, decodeE2M1, nil, nil, nil, false},
+	FP8:     {"FP8", -1, "", 32, 36, decodeFP8, nil, nil, nil, false},
 }
 
 // codecs holds one Codec per decodable type: kernels compare codecs by address.
