@@ -47,6 +47,7 @@ func generate(dir string) (map[string]string, error) {
 		{"fused", fusedDots},
 		{"scores", scores},
 		{"rows", rows},
+		{"double", doubles},
 	} {
 		a := newAsm(hash)
 		f.emit(a)
