@@ -139,7 +139,8 @@ func wordAfter(s string) bool {
 	return n > 0 && isWord(r)
 }
 
+// isWord is \w of regular expressions.
 func isWord(r rune) bool {
-	return unicode.IsLetter(r) || unicode.IsMark(r) || unicode.Is(unicode.Nd, r) || unicode.Is(unicode.Pc, r) ||
-		unicode.Is(unicode.Other_Alphabetic, r) || r == 0x200c || r == 0x200d
+	return unicode.IsLetter(r) || unicode.IsMark(r) || unicode.In(r, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic) ||
+		r == 0x200c || r == 0x200d || r > unicode.MaxLatin1 && (in(newRanges["L"], r) || in(newRanges["M"], r) || in(newRanges["N"], r))
 }

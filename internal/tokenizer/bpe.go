@@ -2,11 +2,16 @@ package tokenizer
 
 import "unicode/utf8"
 
-// model is a BPE vocabulary: which symbols a text begins as, and which neighbours are merged, in which order.
+// model is a vocabulary and the way a word is cut into its tokens.
 type model struct {
+	kind    string // as the "type" of a tokenizer.json
+	segment func(w *worker, m *model, word string) []tok
+
 	tokens []string         // by id; "" where no model token has that id
 	ids    map[string]int32 // of tokens
-	merges mergeTable
+
+	// BPE: which symbols a word begins as, and which neighbours are merged, in which order.
+	merges pairTable
 
 	byteLevel    bool       // words are bytes written in the byte alphabet
 	bytes        [256]int32 // id of each byte, -1: none. byteLevel: the letter of the byte; otherwise its <0xNN> token
@@ -19,13 +24,19 @@ type model struct {
 	// cutAt is a character that no merge has inside or at its end but only at its front ("" if there is none): a long text may
 	// be cut before it without any change in the result.
 	cutAt string
+
+	unigram *unigram
+
+	// WordPiece
+	prefix   string // of pieces that do not begin a word
+	maxChars int    // longer words are unknown
 }
 
 // A tok is a token and the number of bytes of the word it covers.
 type tok struct{ id, n int32 }
 
-// mergeTable maps a pair of ids to the rank and the result of their merge: open addressing, for speed.
-type mergeTable struct {
+// pairTable maps a pair of ids to the rank and the result of their merge: open addressing, for speed.
+type pairTable struct {
 	keys  []uint64 // 0 is empty: no pair of ids is stored as 0, see key
 	vals  []merge
 	shift uint
@@ -33,17 +44,17 @@ type mergeTable struct {
 
 type merge struct{ rank, id int32 }
 
-func mergeKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) + 1 }
+func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) + 1 }
 
-func newMergeTable(n int) mergeTable {
+func newPairTable(n int) pairTable {
 	bits := uint(4)
 	for 1<<bits < 2*n {
 		bits++
 	}
-	return mergeTable{make([]uint64, 1<<bits), make([]merge, 1<<bits), 64 - bits}
+	return pairTable{make([]uint64, 1<<bits), make([]merge, 1<<bits), 64 - bits}
 }
 
-func (t *mergeTable) slot(k uint64) uint64 {
+func (t *pairTable) slot(k uint64) uint64 {
 	i := k * 0x9e3779b97f4a7c15 >> t.shift
 	for t.keys[i] != 0 && t.keys[i] != k {
 		i = (i + 1) & uint64(len(t.keys)-1)
@@ -51,27 +62,34 @@ func (t *mergeTable) slot(k uint64) uint64 {
 	return i
 }
 
+func (t *pairTable) set(a, b int32, m merge) {
+	k := pairKey(a, b)
+	i := t.slot(k)
+	t.keys[i], t.vals[i] = k, m
+}
+
 // put keeps the first merge of a pair.
-func (t *mergeTable) put(a, b int32, m merge) {
-	k := mergeKey(a, b)
+func (t *pairTable) put(a, b int32, m merge) {
+	k := pairKey(a, b)
 	if i := t.slot(k); t.keys[i] == 0 {
 		t.keys[i], t.vals[i] = k, m
 	}
 }
 
-func (t *mergeTable) get(a, b int32) (merge, bool) {
-	k := mergeKey(a, b)
+func (t *pairTable) get(a, b int32) (merge, bool) {
+	k := pairKey(a, b)
 	i := t.slot(k)
 	return t.vals[i], t.keys[i] == k
 }
 
 // A worker holds the scratch memory and the word cache of one Encode call at a time.
 type worker struct {
-	segs [2][]seg
-	cuts [2][]cut
-	toks []tok
-	list []node
-	heap []candidate
+	segs  [2][]seg
+	cuts  [2][]cut
+	toks  []tok
+	list  []node
+	heap  []candidate
+	paths []path
 
 	cache map[string]span
 	store []tok
@@ -90,12 +108,12 @@ const (
 // word returns the tokens of one word; the result is valid until the next call.
 func (w *worker) word(m *model, s string) []tok {
 	if len(s) > cacheWord {
-		return w.fresh(m, s)
+		return m.segment(w, m, s)
 	}
 	if c, ok := w.cache[s]; ok {
 		return w.store[c.at : c.at+c.n]
 	}
-	r := w.fresh(m, s)
+	r := m.segment(w, m, s)
 	if len(w.cache) >= cacheWords || len(w.store)+len(r) > cacheToks {
 		clear(w.cache)
 		w.store = w.store[:0]
@@ -109,7 +127,8 @@ func (w *worker) word(m *model, s string) []tok {
 	return r
 }
 
-func (w *worker) fresh(m *model, s string) []tok {
+// segmentBPE merges the symbols of a word.
+func segmentBPE(w *worker, m *model, s string) []tok {
 	if m.ignoreMerges {
 		if id, ok := m.whole(s); ok {
 			w.toks = append(w.toks[:0], tok{id, int32(len(s))})

@@ -117,6 +117,34 @@ func decodeMetaspace(mark, scheme string) decodeStep {
 	}
 }
 
+// decodeWordPiece joins words by spaces and pieces that begin with prefix to what stands before; cleanup takes the spaces before
+// punctuation and English contractions out again.
+func decodeWordPiece(prefix string, cleanup bool) decodeStep {
+	tidy := strings.NewReplacer(" .", ".", " ?", "?", " !", "!", " ,", ",")
+	return func(tokens []string) []string {
+		for i, s := range tokens {
+			if i > 0 {
+				if rest, ok := strings.CutPrefix(s, prefix); ok {
+					s = rest
+				} else {
+					s = " " + s
+				}
+			}
+			if cleanup {
+				s = tidy.Replace(s)
+				for _, x := range englishSpaces {
+					s = strings.ReplaceAll(s, x[0], x[1])
+				}
+			}
+			tokens[i] = s
+		}
+		return tokens
+	}
+}
+
+// englishSpaces are carried out one after another.
+var englishSpaces = [][2]string{{" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}
+
 // Stream decodes token by token, for generation: text is handed out as soon as it can no longer change.
 type Stream struct {
 	t           *Tokenizer

@@ -19,7 +19,8 @@ import (
 
 // sharedTokenizers are the tokenizers whose cases must all pass.
 var sharedTokenizers = []string{"smollm2", "gpt2", "llama2", "llama3", "mistral-v1", "mistral-v3", "qwen2", "qwen3",
-	"pythia", "olmo-v1_5", "dolma2", "starcoder2", "phi-3", "gemma3", "deepseek-llm", "deepseek-coder", "deepseek-v3"}
+	"pythia", "olmo-v1_5", "dolma2", "starcoder2", "phi-3", "gemma3", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+	"falcon", "unigram-c4", "bert-bge"}
 
 type goldenCase struct {
 	Text        string   `json:"text"`

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"tune/internal/hint"
 )
 
 // file is a tokenizer.json.
@@ -26,6 +24,8 @@ type modelFile struct {
 	Type         string          `json:"type"`
 	Dropout      *float64        `json:"dropout"`
 	Unk          *string         `json:"unk_token"`
+	UnkID        *int            `json:"unk_id"`
+	MaxChars     *int            `json:"max_input_chars_per_word"`
 	Prefix       *string         `json:"continuing_subword_prefix"`
 	Suffix       *string         `json:"end_of_word_suffix"`
 	FuseUnk      bool            `json:"fuse_unk"`
@@ -67,10 +67,25 @@ func FromJSON(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 	return t, nil
 }
 
+// modelKinds reads the model by its type.
+var modelKinds = map[string]func(*model, *modelFile) error{
+	"BPE": (*model).loadBPE, "Unigram": (*model).loadUnigram, "WordPiece": (*model).loadWordPiece,
+}
+
 func (m *model) load(f *modelFile) error {
+	m.kind, m.unk = f.Type, -1
+	if f.Type == "" { // how old files write it
+		m.kind = "BPE"
+	}
+	load := modelKinds[m.kind]
+	if load == nil {
+		return fmt.Errorf("type: expected BPE, Unigram or WordPiece, found %q", f.Type)
+	}
+	return load(m, f)
+}
+
+func (m *model) loadBPE(f *modelFile) error {
 	switch {
-	case f.Type != "BPE" && f.Type != "":
-		return hint.Errorf("tokenizers of type BPE work; this model needs another one", "type: expected BPE, found %s", f.Type)
 	case f.Dropout != nil && *f.Dropout != 0:
 		return fmt.Errorf("dropout: expected none, found %g", *f.Dropout)
 	case f.Prefix != nil && *f.Prefix != "":
@@ -78,6 +93,16 @@ func (m *model) load(f *modelFile) error {
 	case f.Suffix != nil && *f.Suffix != "":
 		return fmt.Errorf("end_of_word_suffix: expected none, found %q", *f.Suffix)
 	}
+	if err := m.loadVocab(f); err != nil {
+		return err
+	}
+	m.fuseUnk, m.byteFallback, m.ignoreMerges = f.FuseUnk, f.ByteFallback, f.IgnoreMerges
+	m.segment = segmentBPE
+	return m.loadMerges(f.Merges)
+}
+
+// loadVocab reads a vocabulary written as an object from token to id, and the unknown token.
+func (m *model) loadVocab(f *modelFile) error {
 	m.ids = make(map[string]int32, len(f.Vocab)/24)
 	top := int32(-1)
 	bad := ""
@@ -101,8 +126,6 @@ func (m *model) load(f *modelFile) error {
 		}
 		m.tokens[id] = token
 	}
-	m.fuseUnk, m.byteFallback, m.ignoreMerges = f.FuseUnk, f.ByteFallback, f.IgnoreMerges
-	m.unk = -1
 	if f.Unk != nil && *f.Unk != "" {
 		id, ok := m.ids[*f.Unk]
 		if !ok {
@@ -110,7 +133,7 @@ func (m *model) load(f *modelFile) error {
 		}
 		m.unk = id
 	}
-	return m.loadMerges(f.Merges)
+	return nil
 }
 
 func (m *model) loadMerges(data []byte) error {
@@ -135,7 +158,7 @@ func (m *model) loadMerges(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("merges: %w", err)
 	}
-	m.merges = newMergeTable(len(pairs))
+	m.merges = newPairTable(len(pairs))
 	for rank, p := range pairs {
 		m.merges.put(p.a, p.b, merge{int32(rank), p.to})
 	}

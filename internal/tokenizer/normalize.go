@@ -1,14 +1,30 @@
 package tokenizer
 
 import (
+	"fmt"
 	"strings"
-	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
+	"unicode"
 )
 
 // A normalizer is one step of the "normalizer" of a tokenizer.json.
 type normalizer func(seg) seg
+
+// normalizerKinds makes the normalisers by their types. Sequence is not among them.
+var normalizerKinds = map[string]func(*stepFile) (normalizer, error){
+	"NFC":          func(*stepFile) (normalizer, error) { return formNFC.apply, nil },
+	"NFD":          func(*stepFile) (normalizer, error) { return formNFD.apply, nil },
+	"NFKC":         func(*stepFile) (normalizer, error) { return formNFKC.apply, nil },
+	"NFKD":         func(*stepFile) (normalizer, error) { return formNFKD.apply, nil },
+	"Lowercase":    func(*stepFile) (normalizer, error) { return normLowercase, nil },
+	"StripAccents": func(*stepFile) (normalizer, error) { return normDropMarks, nil },
+	"Prepend":      func(f *stepFile) (normalizer, error) { return normPrepend(f.Prepend), nil },
+	"Strip": func(f *stepFile) (normalizer, error) {
+		return normStrip(orTrue(f.StripLeft), orTrue(f.StripRight)), nil
+	},
+	"Replace":        func(f *stepFile) (normalizer, error) { return normReplace(f.Pattern, f.Content) },
+	"BertNormalizer": func(f *stepFile) (normalizer, error) { return normBert(f), nil },
+	"Precompiled":    func(f *stepFile) (normalizer, error) { return newCharsMap(f.CharsMap) },
+}
 
 func normPrepend(text string) normalizer {
 	return func(g seg) seg {
@@ -19,158 +35,147 @@ func normPrepend(text string) normalizer {
 	}
 }
 
-func normReplace(old, new string) normalizer {
-	return func(g seg) seg { return g.replace(old, new) }
+// normStrip cuts white space off the ends.
+func normStrip(left, right bool) normalizer {
+	return func(g seg) seg {
+		a, b := 0, len(g.s)
+		if left {
+			a = b - len(strings.TrimLeftFunc(g.s, unicode.IsSpace))
+		}
+		if right {
+			b = a + len(strings.TrimRightFunc(g.s[a:], unicode.IsSpace))
+		}
+		if a == 0 && b == len(g.s) {
+			return g
+		}
+		return g.sub(a, b)
+	}
 }
 
-// replace puts new in place of every old; the new bytes stand for the last character that was replaced.
-func (g seg) replace(old, new string) seg {
-	if !strings.Contains(g.s, old) {
+func normReplace(p *patternFile, content string) (normalizer, error) {
+	find, err := p.finder()
+	if err != nil {
+		return nil, fmt.Errorf("in Replace: %w", err)
+	}
+	literal := ""
+	if p.String != nil {
+		literal = *p.String
+	}
+	return func(g seg) (out seg) {
+		if literal != "" && !strings.Contains(g.s, literal) {
+			return g
+		}
+		parts, err := find(g.s)
+		if err != nil { // the pattern ran away on this text; it is left as it is, which the reference does too
+			return g
+		}
+		return g.replace(parts, content)
+	}, nil
+}
+
+// replace puts text in place of every match; the new bytes stand for the last character that was replaced.
+func (g seg) replace(parts []part, text string) seg {
+	found := false
+	for _, p := range parts {
+		found = found || p.match
+	}
+	if !found {
 		return g
 	}
 	src := g.aligned()
 	var b strings.Builder
 	pos := make([][2]int, 0, len(g.s))
-	for i := 0; ; {
-		k := strings.Index(g.s[i:], old)
-		if k < 0 {
-			b.WriteString(g.s[i:])
-			pos = append(pos, src[i:]...)
-			return seg{s: b.String(), pos: pos}
-		}
-		b.WriteString(g.s[i : i+k])
-		b.WriteString(new)
-		pos = append(pos, src[i:i+k]...)
-		i += k + len(old)
-		for range len(new) {
-			pos = append(pos, src[i-1])
-		}
-	}
-}
-
-// A change is one character of a normalised text: n > 0 says it was inserted, 0 that it stands for one character of the
-// source, n < 0 that it swallowed -n more of them.
-type change struct {
-	r rune
-	n int
-}
-
-// normNFC is Unicode normalisation form C. Offsets follow the reference library, where a composed character stands for the
-// first character it was composed from.
-func normNFC(g seg) seg {
-	if norm.NFC.IsNormalString(g.s) {
-		return g
-	}
-	src := g.aligned()
-	var b strings.Builder
-	pos := make([][2]int, 0, len(g.s))
-	for i := 0; i < len(g.s); {
-		n := norm.NFC.NextBoundaryInString(g.s[i:], true)
-		if n <= 0 {
-			n = len(g.s) - i
-		}
-		part := g.s[i : i+n]
-		if norm.NFC.IsNormalString(part) {
-			b.WriteString(part)
-			pos = append(pos, src[i:i+n]...)
-			i += n
+	for _, p := range parts {
+		if !p.match {
+			b.WriteString(g.s[p.a:p.b])
+			pos = append(pos, src[p.a:p.b]...)
 			continue
 		}
-		idx := i // next byte of the source
-		for _, c := range composeNFC(part) {
-			at := [2]int{g.off, g.off}
-			if c.n > 0 {
-				if idx > 0 {
-					at = src[idx-1]
-				}
-			} else {
-				at = src[min(idx, len(src)-1)]
-				for range 1 - c.n {
-					if idx < i+n {
-						_, m := utf8.DecodeRuneInString(g.s[idx:])
-						idx += m
-					}
-				}
-			}
-			b.WriteRune(c.r)
-			for range utf8.RuneLen(c.r) {
-				pos = append(pos, at)
-			}
+		b.WriteString(text)
+		for range len(text) {
+			pos = append(pos, src[p.b-1])
 		}
-		i += n
 	}
 	return seg{s: b.String(), pos: pos}
 }
 
-// composeNFC decomposes part, orders its marks and composes again, counting how many source characters each result stands for.
-func composeNFC(part string) []change {
-	in := decomposeNFD(part)
-	var out, held []change
-	var base change
-	have := false
-	last := -1 // combining class of the last held mark; -1: none
-	flush := func() {
-		if have {
-			out = append(out, base)
+func normLowercase(g seg) seg {
+	return g.mapRunes(func(r rune) []change {
+		if r == 'İ' { // the only character whose lower case is two
+			return []change{{'i', 0}, {'\u0307', 1}}
 		}
-		out = append(out, held...)
-		held, have, last = held[:0], false, -1
-	}
-	for _, c := range in {
-		class := int(combining(c.r))
-		if !have {
-			if class != 0 {
-				out = append(out, c)
-				continue
-			}
-			base, have = c, true
-			continue
+		if l := lower(r); l != r {
+			return []change{{l, 0}}
 		}
-		if last < 0 || last < class {
-			if r, ok := compose(base.r, c.r); ok {
-				base = change{r, base.n + c.n - 1}
-				continue
-			}
-		}
-		if class == 0 {
-			flush()
-			base, have = c, true
-			continue
-		}
-		held = append(held, c)
-		last = class
-	}
-	flush()
-	return out
+		return nil
+	})
 }
 
-// decomposeNFD returns the canonical decomposition with marks in order.
-func decomposeNFD(part string) []change {
-	var out []change
-	for _, r := range part {
-		k := 0
-		for _, d := range norm.NFD.String(string(r)) {
-			out = append(out, change{d, min(k, 1)})
-			k++
+func lower(r rune) rune {
+	for _, p := range newLower {
+		if r >= p.from && r <= p.to {
+			return r + p.by
 		}
 	}
-	for i := 1; i < len(out); i++ { // marks are few: insertion sort, stable
-		for k := i; k > 0; k-- {
-			a, b := combining(out[k-1].r), combining(out[k].r)
-			if b == 0 || a <= b {
-				break
+	return unicode.ToLower(r)
+}
+
+// newLower is what Unicode 15.1 to 17 added.
+var newLower = []struct{ from, to, by rune }{
+	{0x1c89, 0x1c89, 1}, {0xa7cb, 0xa7cb, 0x264 - 0xa7cb}, {0xa7cc, 0xa7cc, 1}, {0xa7da, 0xa7da, 1}, {0xa7dc, 0xa7dc, 0x19b - 0xa7dc},
+	{0xa7ce, 0xa7ce, 1}, {0xa7d2, 0xa7d2, 1}, {0xa7d4, 0xa7d4, 1}, {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 0x1b},
+}
+
+func normDropMarks(g seg) seg {
+	return g.filter(isMark)
+}
+
+// normBert is the normaliser of BERT: cleaning, spaces around Chinese characters, no accents, lower case.
+func normBert(f *stepFile) normalizer {
+	var steps []normalizer
+	if orTrue(f.CleanText) {
+		steps = append(steps, bertClean)
+	}
+	if orTrue(f.Chinese) {
+		steps = append(steps, bertChinese)
+	}
+	lowercase := orTrue(f.Lowercase)
+	if f.StripAccents != nil && *f.StripAccents || f.StripAccents == nil && lowercase {
+		steps = append(steps, formNFD.apply, func(g seg) seg { return g.filter(isAccent) })
+	}
+	if lowercase {
+		steps = append(steps, normLowercase)
+	}
+	return func(g seg) seg {
+		for _, n := range steps {
+			g = n(g)
+		}
+		return g
+	}
+}
+
+// bertClean drops control characters and writes every white space as a space.
+func bertClean(g seg) seg {
+	g = g.filter(isControl)
+	return g.mapRunes(func(r rune) []change {
+		if r != ' ' && unicode.IsSpace(r) {
+			return []change{{' ', 0}}
+		}
+		return nil
+	})
+}
+
+func bertChinese(g seg) seg {
+	return g.mapRunes(func(r rune) []change {
+		for _, x := range chineseRanges {
+			if r >= x[0] && r <= x[1] {
+				return []change{{' ', 0}, {r, 1}, {' ', 1}}
 			}
-			out[k-1], out[k] = out[k], out[k-1]
 		}
-	}
-	return out
+		return nil
+	})
 }
 
-func combining(r rune) uint8 { return norm.NFD.PropertiesString(string(r)).CCC() }
-
-// compose returns the primary composite of two characters.
-func compose(a, b rune) (rune, bool) {
-	s := norm.NFC.String(string(a) + string(b))
-	r, n := utf8.DecodeRuneInString(s)
-	return r, n == len(s) && n > 0
-}
+// chineseRanges as the reference has them; the gap before U+2B920 is its own.
+var chineseRanges = [][2]rune{{0x4e00, 0x9fff}, {0x3400, 0x4dbf}, {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf},
+	{0xf900, 0xfaff}, {0x2f800, 0x2fa1f}}

@@ -1,8 +1,13 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
 )
 
 // part of a pipeline in a tokenizer.json: the union of the fields of all kinds.
@@ -24,6 +29,18 @@ type stepFile struct {
 	Replacement    string            `json:"replacement"`
 	PrependScheme  string            `json:"prepend_scheme"`
 	Split          *bool             `json:"split"`
+	StripLeft      *bool             `json:"strip_left"`
+	StripRight     *bool             `json:"strip_right"`
+	CleanText      *bool             `json:"clean_text"`
+	Chinese        *bool             `json:"handle_chinese_chars"`
+	StripAccents   *bool             `json:"strip_accents"`
+	Lowercase      *bool             `json:"lowercase"`
+	CharsMap       []byte            `json:"precompiled_charsmap"`
+	Delimiter      string            `json:"delimiter"`
+	Prefix         string            `json:"prefix"`
+	Cleanup        *bool             `json:"cleanup"`
+	CLS            pairItem          `json:"cls"`
+	SEP            pairItem          `json:"sep"`
 	Start          int               `json:"start"`
 	Stop           int               `json:"stop"`
 	Single         []templateItem    `json:"single"`
@@ -33,6 +50,30 @@ type stepFile struct {
 }
 
 type patternFile struct{ String, Regex *string }
+
+// pairItem is a token written as ["[CLS]", 101].
+type pairItem struct{ id int32 }
+
+func (p *pairItem) UnmarshalJSON(b []byte) error {
+	var name string
+	return json.Unmarshal(b, &[]any{&name, &p.id})
+}
+
+// finder returns what finds the pattern in a text.
+func (p *patternFile) finder() (finder, error) {
+	switch {
+	case p != nil && p.String != nil && *p.String != "":
+		return findString(*p.String), nil
+	case p != nil && p.Regex != nil:
+		return findRegex(*p.Regex)
+	}
+	return nil, fmt.Errorf("expected a string or regular expression as pattern")
+}
+
+// kinds lists the types of a table of steps, for an error.
+func kinds[T any](table map[string]T) string {
+	return strings.Join(append(slices.Sorted(maps.Keys(table)), "Sequence"), ", ")
+}
 
 type templateItem struct {
 	SpecialToken *struct {
@@ -68,22 +109,16 @@ func (t *Tokenizer) loadNormalizer(data json.RawMessage) error {
 	if f == nil || err != nil {
 		return err
 	}
-	switch f.Type {
-	case "Sequence":
+	if f.Type == "Sequence" {
 		return each(f.Normalizers, t.loadNormalizer)
-	case "NFC":
-		t.normalizers = append(t.normalizers, normNFC)
-	case "Prepend":
-		t.normalizers = append(t.normalizers, normPrepend(f.Prepend))
-	case "Replace":
-		if f.Pattern == nil || f.Pattern.String == nil || *f.Pattern.String == "" {
-			return fmt.Errorf("in Replace: expected a string as pattern")
-		}
-		t.normalizers = append(t.normalizers, normReplace(*f.Pattern.String, f.Content))
-	default:
-		return fmt.Errorf("expected NFC, Prepend, Replace or Sequence, found %q", f.Type)
 	}
-	return nil
+	load := normalizerKinds[f.Type]
+	if load == nil {
+		return fmt.Errorf("expected one of %s, found %q", kinds(normalizerKinds), f.Type)
+	}
+	n, err := load(f)
+	t.normalizers = append(t.normalizers, n)
+	return err
 }
 
 func (t *Tokenizer) loadSteps(data json.RawMessage) error {
@@ -91,13 +126,13 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 	if f == nil || err != nil {
 		return err
 	}
-	if t.model.byteLevel {
-		return fmt.Errorf("expected ByteLevel to be the last step, found %q after it", f.Type)
-	}
 	switch f.Type {
 	case "Sequence":
 		return each(f.Pretokenizers, t.loadSteps)
 	case "ByteLevel":
+		if t.model.byteLevel {
+			return fmt.Errorf("expected ByteLevel once")
+		}
 		t.model.byteLevel = true
 		if orTrue(f.AddPrefixSpace) {
 			t.steps = append(t.steps, stepPrefix)
@@ -105,59 +140,76 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 		if orTrue(f.UseRegex) {
 			t.steps = append(t.steps, stepScan(scanGPT2))
 		}
-	case "Digits":
-		t.steps = append(t.steps, stepDigits(f.Individual))
-	case "Metaspace":
-		if f.Replacement == "" {
-			return fmt.Errorf("in Metaspace: expected a replacement")
-		}
-		scheme := f.PrependScheme
-		switch scheme {
-		case "":
-			scheme = "always"
-			if f.AddPrefixSpace != nil && !*f.AddPrefixSpace { // the old way to say it
-				scheme = "never"
-			}
-		case "always", "first", "never":
-		default:
-			return fmt.Errorf("in Metaspace: prepend_scheme: expected always, first or never, found %q", scheme)
-		}
-		t.steps = append(t.steps, stepMetaspace(f.Replacement, scheme, orTrue(f.Split)))
-	case "Split":
-		return t.loadSplit(f)
-	default:
-		return fmt.Errorf("expected ByteLevel, Digits, Metaspace, Split or Sequence, found %q", f.Type)
+		return nil
 	}
-	return nil
-}
-
-func (t *Tokenizer) loadSplit(f *stepFile) error {
-	var find func(string) ([]part, error)
-	switch {
-	case f.Pattern == nil:
-		return fmt.Errorf("in Split: expected a pattern")
-	case f.Pattern.String != nil:
-		find = findString(*f.Pattern.String)
-	case f.Pattern.Regex != nil:
-		// The patterns with a scanner match every character, so keeping the matches and dropping the rest are the same.
-		whole := f.Behavior == "Isolated" && !f.Invert || f.Behavior == "Removed" && f.Invert
-		if scan := scannerOf(*f.Pattern.Regex); scan != nil && whole {
-			t.steps = append(t.steps, stepScan(scan))
-			return nil
-		}
-		var err error
-		if find, err = findRegex(*f.Pattern.Regex); err != nil {
-			return fmt.Errorf("in Split: %w", err)
-		}
-	default:
-		return fmt.Errorf("in Split: expected a string or regular expression as pattern")
+	load := stepKinds[f.Type]
+	if load == nil {
+		return fmt.Errorf("expected one of ByteLevel, %s, found %q", kinds(stepKinds), f.Type)
 	}
-	s, err := stepSplit(find, f.Behavior, f.Invert)
+	s, err := load(f)
 	if err != nil {
-		return fmt.Errorf("in Split: %w", err)
+		return fmt.Errorf("in %s: %w", f.Type, err)
+	}
+	if t.model.byteLevel {
+		if f.Type == "Metaspace" {
+			return fmt.Errorf("expected no Metaspace after ByteLevel")
+		}
+		s = onLetters(s)
 	}
 	t.steps = append(t.steps, s)
 	return nil
+}
+
+// stepKinds makes the pre-tokenizers by their types. ByteLevel and Sequence are not among them.
+var stepKinds = map[string]func(*stepFile) (step, error){
+	"Digits":    func(f *stepFile) (step, error) { return stepDigits(f.Individual), nil },
+	"Metaspace": loadMetaspace,
+	"Split":     loadSplit,
+	"Punctuation": func(f *stepFile) (step, error) {
+		return stepSplit(findChars(isPunct), cmp.Or(f.Behavior, "Isolated"), false)
+	},
+	"WhitespaceSplit":  func(*stepFile) (step, error) { return stepSplit(findChars(unicode.IsSpace), "Removed", false) },
+	"Whitespace":       func(*stepFile) (step, error) { return stepWhitespace, nil },
+	"BertPreTokenizer": func(*stepFile) (step, error) { return stepBert, nil },
+	"CharDelimiterSplit": func(f *stepFile) (step, error) {
+		if f.Delimiter == "" {
+			return nil, fmt.Errorf("expected a delimiter")
+		}
+		return stepSplit(findString(f.Delimiter), "Removed", false)
+	},
+}
+
+func loadMetaspace(f *stepFile) (step, error) {
+	if f.Replacement == "" {
+		return nil, fmt.Errorf("expected a replacement")
+	}
+	scheme := f.PrependScheme
+	switch scheme {
+	case "":
+		scheme = "always"
+		if f.AddPrefixSpace != nil && !*f.AddPrefixSpace { // the old way to say it
+			scheme = "never"
+		}
+	case "always", "first", "never":
+	default:
+		return nil, fmt.Errorf("prepend_scheme: expected always, first or never, found %q", scheme)
+	}
+	return stepMetaspace(f.Replacement, scheme, orTrue(f.Split)), nil
+}
+
+func loadSplit(f *stepFile) (step, error) {
+	if f.Pattern != nil && f.Pattern.Regex != nil {
+		// The patterns with a scanner match every character, so keeping the matches and dropping the rest are the same.
+		whole := f.Behavior == "Isolated" && !f.Invert || f.Behavior == "Removed" && f.Invert
+		if scan := scannerOf(*f.Pattern.Regex); scan != nil && whole {
+			return stepScan(scan), nil
+		}
+	}
+	find, err := f.Pattern.finder()
+	if err != nil {
+		return nil, err
+	}
+	return stepSplit(find, f.Behavior, f.Invert)
 }
 
 func (t *Tokenizer) loadPost(data json.RawMessage) error {
@@ -193,8 +245,13 @@ func (t *Tokenizer) loadPost(data json.RawMessage) error {
 		if !seen {
 			return fmt.Errorf("in TemplateProcessing: expected the sequence A in single")
 		}
+	case "BertProcessing":
+		t.before, t.after = append(t.before, f.CLS.id), append(t.after, f.SEP.id)
+	case "RobertaProcessing":
+		t.before, t.after = append(t.before, f.CLS.id), append(t.after, f.SEP.id)
+		t.trim, t.trimFirst = orTrue(f.TrimOffsets), orTrue(f.AddPrefixSpace)
 	default:
-		return fmt.Errorf("expected ByteLevel, TemplateProcessing or Sequence, found %q", f.Type)
+		return fmt.Errorf("expected BertProcessing, ByteLevel, RobertaProcessing, TemplateProcessing or Sequence, found %q", f.Type)
 	}
 	return nil
 }
@@ -227,8 +284,10 @@ func (t *Tokenizer) loadDecoder(data json.RawMessage) error {
 			scheme = "never"
 		}
 		d = decodeMetaspace(f.Replacement, scheme)
+	case "WordPiece":
+		d = decodeWordPiece(f.Prefix, orTrue(f.Cleanup))
 	default:
-		return fmt.Errorf("expected ByteLevel, ByteFallback, Fuse, Strip, Replace, Metaspace or Sequence, found %q", f.Type)
+		return fmt.Errorf("expected ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip, WordPiece or Sequence, found %q", f.Type)
 	}
 	t.decoders = append(t.decoders, d)
 	return nil

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -31,25 +32,21 @@ func stepPrefix(dst []seg, g seg) ([]seg, error) {
 	return append(dst, g), nil
 }
 
+// isDigit is the class of the pre-tokenizer Digits: numbers, of a newer Unicode than those of the patterns.
+func isDigit(r rune) bool {
+	return classer{classTable()}.of(r) == number || r >= 0x11de0 && r <= 0x11de9 || r >= 0x16ff4 && r <= 0x16ff6
+}
+
 func stepDigits(individual bool) step {
 	return func(dst []seg, g seg) ([]seg, error) {
-		c := classer{classTable()}
-		start := 0
-		for i := 0; i < len(g.s); {
-			class, n := c.at(g.s, i)
-			if class != number {
-				i += n
-				continue
-			}
-			if start < i {
+		start, before := 0, false
+		for i, r := range g.s {
+			digit := r >= '0' && r <= '9' || r >= utf8.RuneSelf && isDigit(r)
+			if i > start && (digit != before || digit && individual) {
 				dst = append(dst, g.sub(start, i))
+				start = i
 			}
-			end := i + n
-			if !individual {
-				end = c.run(g.s, end, number)
-			}
-			dst = append(dst, g.sub(i, end))
-			i, start = end, end
+			before = digit
 		}
 		if start < len(g.s) {
 			dst = append(dst, g.sub(start, len(g.s)))
@@ -60,9 +57,13 @@ func stepDigits(individual bool) step {
 
 // stepMetaspace writes spaces as mark (U+2581) and puts one in front: always, or only at the very beginning ("first").
 func stepMetaspace(mark, scheme string, split bool) step {
+	findSpace := findString(" ")
 	return func(dst []seg, g seg) ([]seg, error) {
 		first := g.s != "" && g.span(0, 1)[0] == 0
-		g = g.replace(" ", mark)
+		if strings.Contains(g.s, " ") {
+			parts, _ := findSpace(g.s) // a literal is always found without an error
+			g = g.replace(parts, mark)
+		}
 		if g.s != "" && !strings.HasPrefix(g.s, mark) && (scheme == "always" || scheme == "first" && first) {
 			g = g.prepend(mark)
 		}
@@ -94,8 +95,11 @@ type part struct {
 	match bool
 }
 
+// A finder cuts a whole text into what matches a pattern and what lies between.
+type finder func(s string) ([]part, error)
+
 // stepSplit cuts by the matches of a pattern; behaviour says where the matches go.
-func stepSplit(find func(s string) ([]part, error), behaviour string, invert bool) (step, error) {
+func stepSplit(find finder, behaviour string, invert bool) (step, error) {
 	switch behaviour {
 	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous":
 	default:
@@ -165,7 +169,7 @@ func arrange(parts []part, behaviour string) []part {
 	return out
 }
 
-func findString(pattern string) func(string) ([]part, error) {
+func findString(pattern string) finder {
 	return func(s string) ([]part, error) {
 		var out []part
 		last := 0
@@ -187,8 +191,107 @@ func findString(pattern string) func(string) ([]part, error) {
 	}
 }
 
+// findChars finds characters one by one.
+func findChars(is func(rune) bool) finder {
+	return func(s string) ([]part, error) {
+		var out []part
+		last := 0
+		for i, r := range s {
+			if !is(r) {
+				continue
+			}
+			if last < i {
+				out = append(out, part{last, i, false})
+			}
+			last = i + runeLen(s, i)
+			out = append(out, part{i, last, true})
+		}
+		if last < len(s) {
+			out = append(out, part{last, len(s), false})
+		}
+		return out, nil
+	}
+}
+
+// stepBert cuts at white space, which it drops, and around each punctuation mark.
+func stepBert(dst []seg, g seg) ([]seg, error) {
+	start := 0
+	for i, r := range g.s {
+		blank := unicode.IsSpace(r)
+		if !blank && !isPunct(r) {
+			continue
+		}
+		if start < i {
+			dst = append(dst, g.sub(start, i))
+		}
+		start = i + runeLen(g.s, i)
+		if !blank {
+			dst = append(dst, g.sub(i, start))
+		}
+	}
+	if start < len(g.s) {
+		dst = append(dst, g.sub(start, len(g.s)))
+	}
+	return dst, nil
+}
+
+// stepWhitespace is \w+|[^\w\s]+ : runs of word characters and runs of others, without white space.
+func stepWhitespace(dst []seg, g seg) ([]seg, error) {
+	kind := func(r rune) int {
+		switch {
+		case unicode.IsSpace(r):
+			return 0
+		case isWord(r):
+			return 1
+		}
+		return 2
+	}
+	start, before := 0, 0
+	for i, r := range g.s {
+		k := kind(r)
+		if k != before && before > 0 {
+			dst = append(dst, g.sub(start, i))
+		}
+		if k != before {
+			start, before = i, k
+		}
+	}
+	if before > 0 {
+		dst = append(dst, g.sub(start, len(g.s)))
+	}
+	return dst, nil
+}
+
+// onLetters lets a step that only cuts see a word as ByteLevel writes it, in byte letters: some bytes of characters are digits or
+// punctuation marks there.
+func onLetters(f step) step {
+	return func(dst []seg, g seg) ([]seg, error) {
+		letters := string(appendByteLetters(nil, g.s))
+		cuts, err := f(nil, seg{s: letters})
+		if err != nil {
+			return nil, err
+		}
+		if len(cuts) == 1 && len(cuts[0].s) == len(letters) {
+			return append(dst, g), nil
+		}
+		g.pos = g.aligned() // a cut may go through a character
+		at, i := 0, 0
+		place := func(want int) int {
+			for ; at < want; i++ {
+				at += utf8.RuneLen(alphabet.letter[g.s[i]])
+			}
+			return i
+		}
+		for _, c := range cuts {
+			from := place(c.off)
+			dst = append(dst, g.sub(from, place(c.off+len(c.s))))
+		}
+		return dst, nil
+	}
+}
+
 // findRegex finds by a regular expression that has no scanner of its own.
-func findRegex(pattern string) (func(string) ([]part, error), error) {
+func findRegex(pattern string) (finder, error) {
 	if strings.Contains(pattern, "&&") {
 		return nil, fmt.Errorf("class intersection (&&) in the pattern %q cannot be carried out", pattern)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // A jsonScanner reads the two large parts of a tokenizer.json, vocabulary and merges, several times faster than reflection
@@ -67,6 +68,15 @@ func (p *jsonScanner) int32() (int32, error) {
 	return int32(n), err
 }
 
+func (p *jsonScanner) float64() (float64, error) {
+	p.next()
+	start := p.i
+	for p.i < len(p.b) && strings.IndexByte("+-.0123456789eE", p.b[p.i]) >= 0 {
+		p.i++
+	}
+	return strconv.ParseFloat(string(p.b[start:p.i]), 64)
+}
+
 // list reads elements between open and close, separated by commas.
 func (p *jsonScanner) list(open, end byte, element func() error) error {
 	if err := p.expect(open); err != nil {
@@ -105,6 +115,29 @@ func scanVocab(data []byte, f func(token string, id int32)) error {
 		}
 		f(token, id)
 		return nil
+	})
+}
+
+// scanScores calls f for every ["piece", score] of a list.
+func scanScores(data []byte, f func(token string, score float64)) error {
+	p := &jsonScanner{b: data}
+	return p.list('[', ']', func() error {
+		if err := p.expect('['); err != nil {
+			return err
+		}
+		token, err := p.str()
+		if err == nil {
+			err = p.expect(',')
+		}
+		if err != nil {
+			return err
+		}
+		score, err := p.float64()
+		if err != nil {
+			return fmt.Errorf("score of %q: %w", token, err)
+		}
+		f(token, score)
+		return p.expect(']')
 	})
 }
 

@@ -299,5 +299,5 @@ func (t *Tokenizer) ConfigJSON() []byte { return t.configJSON }
 
 // String names the tokenizer in messages.
 func (t *Tokenizer) String() string {
-	return fmt.Sprintf("BPE tokenizer of %d tokens", t.size)
+	return fmt.Sprintf("%s tokenizer of %d tokens", t.model.kind, t.size)
 }

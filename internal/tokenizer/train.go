@@ -187,7 +187,7 @@ func newTrainer(s *spec, m *model, counts map[string]int64) *trainer {
 
 // change adds to the count of a pair in a word.
 func (t *trainer) change(a, b int32, count int64, word int32) *trainPair {
-	key := mergeKey(a, b)
+	key := pairKey(a, b)
 	p := t.pairs[key]
 	if p == nil {
 		special := len(t.s.added)

@@ -75,10 +75,14 @@ func (c classer) at(s string, i int) (class uint8, n int) {
 		return c.table[b], 1
 	}
 	r, n := utf8.DecodeRuneInString(s[i:])
+	return c.of(r), n
+}
+
+func (c classer) of(r rune) uint8 {
 	if r >= tableEnd {
-		return other, n
+		return other
 	}
-	return c.table[r], n
+	return c.table[r]
 }
 
 // run returns the end of the run of characters of a class that begins at i.
