@@ -6,20 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/edsrzf/mmap-go"
+
+	"tune/internal/hint"
 )
 
 // arrowFile is an Arrow IPC file or stream, mapped. Its messages are found, and their sizes checked against the file,
 // before the library sees them: a damaged size would make it ask for more memory than there is, which no recover catches.
 // A record batch is a block.
 type arrowFile struct {
-	path    string
-	f       *os.File
+	*input
 	mapped  mmap.MMap
 	prefix  []arrowMessage // schema and dictionaries, in order
 	batches []arrowMessage
@@ -31,30 +31,30 @@ type arrowFile struct {
 
 type arrowMessage struct{ meta, body []byte }
 
-func openArrow(path string, _ Config) (_ file, err error) {
-	defer guard(path, &err)
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	a := &arrowFile{path: path, f: f}
+func openArrow(in *input) (_ file, err error) {
+	defer guard(in.name, &err)
+	a := &arrowFile{input: in}
 	defer func() {
-		if err != nil {
-			a.close()
+		if err != nil && a.mapped != nil {
+			a.mapped.Unmap()
 		}
 	}()
-	if info, err := f.Stat(); err != nil || info.Size() == 0 {
-		return nil, fmt.Errorf("%s: expected an Arrow file or stream, found an empty file", path)
+	local, ok := in.blob.(localBlob)
+	if !ok {
+		return nil, hint.Errorf("download it, or offer it as Parquet", "%s: expected a local file: Arrow files are mapped", in.name)
 	}
-	if a.mapped, err = mmap.Map(f, mmap.RDONLY, 0); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if in.Size() == 0 {
+		return nil, fmt.Errorf("%s: expected an Arrow file or stream, found an empty file", in.name)
+	}
+	if a.mapped, err = mmap.Map(local.File, mmap.RDONLY, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
 	if err := a.scan(a.mapped); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
 	r, err := ipc.NewReaderFromMessageReader(&messageList{messages: a.prefix[:1]}, ipc.WithDelayReadSchema(false))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
 	defer r.Release()
 	for _, f := range r.Schema().Fields() {
@@ -130,18 +130,18 @@ func (a *arrowFile) close() error {
 	if a.mapped != nil {
 		a.mapped.Unmap()
 	}
-	return a.f.Close()
+	return a.Close()
 }
 
-func (a *arrowFile) open(block, skip int, _ func(string) bool) (_ batchReader, err error) {
-	at := fmt.Sprintf("%s: record batch %d", a.path, block)
+func (a *arrowFile) open(block int, from mark, _ func(string) bool) (_ batchReader, err error) {
+	at := fmt.Sprintf("%s: record batch %d", a.name, block)
 	defer guard(at, &err)
 	list := &messageList{messages: append(append([]arrowMessage(nil), a.prefix[:a.dicts[block]]...), a.batches[block])}
 	r, err := ipc.NewReaderFromMessageReader(list)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}
-	return &arrowReader{file: a, at: at, block: block, r: r, row: int64(skip)}, nil
+	return &arrowReader{file: a, at: at, block: block, r: r, row: int64(from.row)}, nil
 }
 
 type arrowReader struct {
@@ -170,8 +170,8 @@ func (r *arrowReader) next() (_ batch, err error) {
 	}
 	from, to := r.row, min(r.row+batchRows, r.rec.NumRows())
 	r.row = to
-	return batch{r.rec.NewSlice(from, to), func(i int) string {
-		return fmt.Sprintf("%s: row %d", r.file.path, r.file.rows[r.block]+from+int64(i)+1)
+	return batch{RecordBatch: r.rec.NewSlice(from, to), key: func(i int) string {
+		return fmt.Sprintf("%s: row %d", r.file.name, r.file.rows[r.block]+from+int64(i)+1)
 	}}, nil
 }
 

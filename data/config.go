@@ -26,6 +26,8 @@ type Config struct {
 	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=all,description=which tokens of a conversation are supervised; text is always supervised whole"`
 	// Documents says what is one document of a .txt file: the file, or each block between blank lines, or each line.
 	Documents string `yaml:"documents,omitempty" json:"documents,omitempty" jsonschema:"enum=file,enum=blocks,enum=lines,description=what is one document of a .txt file"`
+	// UTF8 says what happens to bytes that are not UTF-8: an error, or U+FFFD in their place, which is counted.
+	UTF8 string `yaml:"utf8,omitempty" json:"utf8,omitempty" jsonschema:"enum=error,enum=replace,description=bytes that are not UTF-8: an error or U+FFFD in their place"`
 	// Date is the day that chat templates see as today. It is not the clock's, so that a run gives the same tokens on any day.
 	Date string `yaml:"date,omitempty" json:"date,omitempty" jsonschema:"description=the day (2006-01-02) that chat templates print as today"`
 	// Cache is the folder of built-in data sets; empty: the user's cache folder.
@@ -47,7 +49,7 @@ type Sources []Source
 
 // Default is the configuration of a recipe that names no data.
 func Default() Config {
-	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file", Date: "2024-07-26"}
+	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file", UTF8: "error", Date: "2024-07-26"}
 }
 
 // Problem is one thing wrong with a Config.
@@ -62,6 +64,7 @@ var (
 	overlengths = []string{"error", "truncate", "drop", "split"}
 	losses      = []string{"assistant", "all"}
 	documents   = []string{"file", "blocks", "lines"}
+	utf8s       = []string{"error", "replace"}
 	splits      = []string{"train", "valid", "test"}
 )
 
@@ -105,6 +108,7 @@ func (c Config) Validate() []Problem {
 	oneOf("overlength", c.Overlength, overlengths, false)
 	oneOf("loss", c.Loss, losses, false)
 	oneOf("documents", c.Documents, documents, true)
+	oneOf("utf8", c.UTF8, utf8s, true)
 	if _, err := time.Parse(time.DateOnly, c.Date); err != nil && c.Date != "" {
 		add("date", "expected a day such as 2024-07-26, found %q", c.Date)
 	}

@@ -43,6 +43,7 @@ type Stats struct {
 	Dropped    int `json:"dropped"`   // rows that are in no pack
 	Split      int `json:"split"`     // rows that became several documents
 	Empty      int `json:"empty"`     // rows without text, which are in no pack
+	Repaired   int `json:"repaired"`  // rows that held invalid UTF-8
 	Seq        int `json:"seq"`
 }
 
@@ -65,7 +66,19 @@ type State struct {
 
 // Place is where the next row of a source is.
 type Place struct {
-	Block int `json:"block"` // index in the epoch's order of blocks (row group, record batch, range of lines)
-	Row   int `json:"row"`   // rows of that block already read
-	Taken int `json:"taken"` // rows of the source taken in this epoch
+	Block  int   `json:"block"`            // index in the epoch's order of blocks (row group, record batch, range of lines)
+	Row    int   `json:"row"`              // rows of that block already read
+	Offset int64 `json:"offset,omitempty"` // where the row begins, in files that are read forwards
+	Line   int   `json:"line,omitempty"`   // lines before it
+	Taken  int   `json:"taken"`            // rows of the source taken in this epoch
+}
+
+func (p Place) mark() mark { return mark{p.Row, p.Offset, p.Line} }
+
+// pass moves behind a row of a batch.
+func (p *Place) pass(b batch, i int) {
+	p.Row++
+	if b.ends != nil {
+		p.Offset, p.Line = b.ends[i].offset, b.ends[i].line
+	}
 }

@@ -31,7 +31,7 @@ func TestLineBlocks(t *testing.T) {
 	}
 	path := write(t, "a.jsonl", text.String())
 	for step := int64(1); step < 400; step += 13 {
-		f, err := openLines(path, Config{})
+		f, err := openPath(path, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,10 +57,33 @@ func TestLineBlocks(t *testing.T) {
 	}
 }
 
+// markOf finds where a row of a block begins.
+func markOf(t testing.TB, f file, block, row int) mark {
+	t.Helper()
+	var p Place
+	r, err := f.open(block, mark{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	for {
+		b, err := r.next()
+		if err != nil && p.Row < row {
+			t.Fatal(err)
+		}
+		for i := 0; p.Row < row && i < int(b.NumRows()); i++ {
+			p.pass(b, i)
+		}
+		if p.Row == row {
+			return p.mark()
+		}
+	}
+}
+
 // blockRows reads a block from a row on.
 func blockRows(t testing.TB, f file, block, skip int) (rows, keys []string) {
 	t.Helper()
-	r, err := f.open(block, skip, nil)
+	r, err := f.open(block, markOf(t, f, block, skip), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +124,7 @@ func TestJSONKinds(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %v\n%s", name, err, strings.Join(got, "\n"))
 		}
-		f, err := openFile(write(t, name, text), Config{})
+		f, err := openPath(write(t, name, text), Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +197,7 @@ func TestArrow(t *testing.T) {
 			if want := `{"text":"text 5","kind":"odd","messages":[{"role":"user","content":"hello 5"}]}`; got[5] != want {
 				t.Errorf("stream %v, %s: %s", stream, name, got[5])
 			}
-			f, err := openArrow(path, Config{})
+			f, err := openPath(path, Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,13 +231,17 @@ func smallFiles(t testing.TB) map[string][]byte {
 
 // FuzzFiles reads files of any content under the name of each kind: rows or an error, never a panic.
 func FuzzFiles(f *testing.F) {
-	kinds := []string{"x.parquet", "x.arrow", "x.jsonl", "x.json", "x.jsonl.gz", "x.txt"}
+	kinds := []string{"x.parquet", "x.arrow", "x.jsonl", "x.json", "x.jsonl.gz", "x.txt", "x.csv", "x.tsv", "x.csv.zst", "x.json.bz2"}
 	for name, whole := range smallFiles(f) {
 		f.Add(uint8(slices.IndexFunc(kinds, func(k string) bool { return filepath.Ext(k) == filepath.Ext(name) })), whole)
 	}
 	f.Add(uint8(2), []byte("{\"text\": \"a\"}\n{\"text\": "))
 	f.Add(uint8(3), []byte("[{\"text\": \"a\"}, 7]"))
 	f.Add(uint8(4), []byte{0x1f, 0x8b, 8, 0})
+	f.Add(uint8(6), []byte("a,b\n\"x\ny\",2\n\"z"))
+	f.Add(uint8(7), []byte("\xef\xbb\xbfa\tb\r\n1\t2\r\n"))
+	f.Add(uint8(8), []byte(packed(f, ".zst", "a,b\n1,2\n")))
+	f.Add(uint8(9), bz2Rows)
 	f.Fuzz(func(t *testing.T, kind uint8, content []byte) {
 		path := filepath.Join(t.TempDir(), kinds[int(kind)%len(kinds)])
 		if err := os.WriteFile(path, content, 0o644); err != nil {

@@ -45,7 +45,11 @@ func openSource(s Source, index int, c Config, cache, split string) (_ *source, 
 		return nil, err
 	}
 	for i, p := range o.paths {
-		f, err := openFile(p, c)
+		b, err := openLocal(p)
+		if err != nil {
+			return nil, err
+		}
+		f, err := openFile(p, b, c)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +107,7 @@ func (o *source) keep(entry formatEntry) func(string) bool {
 // firstColumns are the columns of the first rows of a file.
 func firstColumns(f file) ([]string, error) {
 	for b := range f.blocks() {
-		r, err := f.open(b, 0, nil)
+		r, err := f.open(b, mark{}, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -231,6 +235,7 @@ type drawn struct {
 	source, pass, block, at int
 	entry                   formatEntry
 	names                   map[string]string
+	repaired                bool // held invalid UTF-8
 }
 
 // done says whether the reader has found its end.
@@ -247,7 +252,7 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 			continue
 		}
 		if r.open == nil {
-			open, err := r.files[ref.file].open(ref.block, r.place.Row, r.keeps[ref.file])
+			open, err := r.files[ref.file].open(ref.block, r.place.mark(), r.keeps[ref.file])
 			if err != nil {
 				return drawn{}, false, err
 			}
@@ -267,8 +272,8 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 		}
 		got := row{r.batch, r.i}
 		at := r.place.Row
+		r.place.pass(r.batch, r.i)
 		r.i++
-		r.place.Row++
 		pass := r.place.Block / len(r.blocks)
 		if part := r.passes - float64(pass); part < 1 && r.rng.Sub(uint64(index)).Float64(uint64(at)) >= part && !r.all {
 			continue
@@ -280,7 +285,7 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 		}
 		if ok {
 			r.place.Taken++
-			return drawn{got, r.index, pass, index, at, entry, r.Columns}, true, nil
+			return drawn{got, r.index, pass, index, at, entry, r.Columns, got.repaired[got.i]}, true, nil
 		}
 	}
 	return drawn{}, false, nil
@@ -288,13 +293,12 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 
 func (r *reader) nextBlock() {
 	r.close()
-	r.place.Block++
-	r.place.Row = 0
+	r.place = Place{Block: r.place.Block + 1, Taken: r.place.Taken}
 }
 
 // seek continues at a place.
 func (r *reader) seek(p Place) error {
-	if p.Block < 0 || p.Row < 0 || p.Block > len(r.order) {
+	if p.Block < 0 || p.Row < 0 || p.Offset < 0 || p.Line < 0 || p.Block > len(r.order) {
 		return hint.Errorf("the data or its settings have changed since the state was saved",
 			"%s: expected a place among %d blocks, found block %d, row %d", r.Path, len(r.order), p.Block, p.Row)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -28,52 +27,38 @@ const (
 
 // parquetFile is a Parquet file. A row group is a block; a column chunk is read page by page.
 type parquetFile struct {
-	path  string
-	f     *os.File
-	r     io.ReaderAt // f, or f without LZ4
+	*input
+	r     io.ReaderAt // the file, or the file without LZ4
 	size  int64       // of r
 	pq    *parquet.File
 	base  []int64 // (row groups + 1): rows before each row group
 	infos []block
 }
 
-func openParquet(path string, _ Config) (_ file, err error) {
-	defer guard(path, &err)
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkFooter(f, info.Size()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+func openParquet(in *input) (_ file, err error) {
+	defer guard(in.name, &err)
+	if err := checkFooter(in, in.Size()); err != nil {
+		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
 	options := []parquet.FileOption{parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)}
-	pq, err := parquet.OpenFile(f, info.Size(), options...)
+	size := in.Size()
+	pq, err := parquet.OpenFile(in, size, options...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
-	var r io.ReaderAt = f
-	size := info.Size()
+	var r io.ReaderAt = in
 	if hasLZ4(pq.Metadata()) {
-		if r, size, err = withoutLZ4(f, size, pq.Metadata()); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+		if r, size, err = withoutLZ4(in, size, pq.Metadata()); err != nil {
+			return nil, fmt.Errorf("%s: %w", in.name, err)
 		}
 		if pq, err = parquet.OpenFile(r, size, options...); err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", in.name, err)
 		}
 	}
-	p := &parquetFile{path: path, f: f, r: r, size: size, pq: pq, base: []int64{0}}
+	p := &parquetFile{input: in, r: r, size: size, pq: pq, base: []int64{0}}
 	for i, g := range pq.Metadata().RowGroups {
 		if g.NumRows < 0 {
-			return nil, fmt.Errorf("%s: row group %d: expected a number of rows, found %d", path, i, g.NumRows)
+			return nil, fmt.Errorf("%s: row group %d: expected a number of rows, found %d", in.name, i, g.NumRows)
 		}
 		p.infos = append(p.infos, block{rows: g.NumRows, bytes: max(g.TotalCompressedSize, 1)})
 		p.base = append(p.base, p.base[i]+g.NumRows)
@@ -82,7 +67,7 @@ func openParquet(path string, _ Config) (_ file, err error) {
 }
 
 // checkFooter compares the length of the footer with the file before anything is allocated by it.
-func checkFooter(f *os.File, size int64) error {
+func checkFooter(f io.ReaderAt, size int64) error {
 	var tail [8]byte
 	if size < 12 {
 		return fmt.Errorf("expected a Parquet file, found %d bytes", size)
@@ -110,15 +95,15 @@ func (p *parquetFile) columns() []string {
 }
 
 func (p *parquetFile) key(block int, row int64) string {
-	return fmt.Sprintf("%s: row %d", p.path, p.base[block]+row+1)
+	return fmt.Sprintf("%s: row %d", p.name, p.base[block]+row+1)
 }
 
-func (p *parquetFile) close() error { return p.f.Close() }
+func (p *parquetFile) close() error { return p.Close() }
 
-func (p *parquetFile) open(block, skip int, keep func(string) bool) (_ batchReader, err error) {
-	at := fmt.Sprintf("%s: row group %d", p.path, block)
+func (p *parquetFile) open(block int, from mark, keep func(string) bool) (_ batchReader, err error) {
+	at := fmt.Sprintf("%s: row group %d", p.name, block)
 	defer guard(at, &err)
-	r := &parquetReader{at: at, row: int64(skip), rows: p.infos[block].rows, file: p, block: block}
+	r := &parquetReader{at: at, row: int64(from.row), rows: p.infos[block].rows, file: p, block: block}
 	group := p.pq.RowGroups()[block]
 	chunks := group.ColumnChunks()
 	var fields []arrow.Field
@@ -133,7 +118,7 @@ func (p *parquetFile) open(block, skip int, keep func(string) bool) (_ batchRead
 		}
 		n, err := parquetTree(c, 0, 0, &r.leaves, 0)
 		if err != nil {
-			return nil, fmt.Errorf("%s: column %s: %w", p.path, c.Name(), err)
+			return nil, fmt.Errorf("%s: column %s: %w", p.name, c.Name(), err)
 		}
 		r.trees = append(r.trees, n)
 		fields = append(fields, arrow.Field{Name: c.Name(), Type: n.typ, Nullable: true})
@@ -146,8 +131,8 @@ func (p *parquetFile) open(block, skip int, keep func(string) bool) (_ batchRead
 			return nil, fmt.Errorf("%s: column %s: %w", at, l.name, err)
 		}
 		l.pages = chunks[l.column].Pages()
-		if skip > 0 {
-			if err := l.pages.SeekToRow(int64(skip)); err != nil {
+		if from.row > 0 {
+			if err := l.pages.SeekToRow(int64(from.row)); err != nil {
 				return nil, fmt.Errorf("%s: column %s: %w", at, l.name, err)
 			}
 		}
@@ -261,18 +246,21 @@ func (r *parquetReader) next() (_ batch, err error) {
 	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, r.schema)
 	defer b.Release()
+	var out batch
 	from, total := r.row, 0
 	for r.row < min(r.rows, from+batchRows) && total < batchBytes {
-		used := 0
+		one := &parquetRow{in: r.file.input}
 		for i, t := range r.trees {
-			if err := t.appendRow(b.Field(i), r.leaves, &used); err != nil {
+			if err := t.appendRow(b.Field(i), r.leaves, one); err != nil {
 				return batch{}, fmt.Errorf("%s: column %s: %w", r.file.key(r.block, r.row), r.schema.Field(i).Name, err)
 			}
 		}
-		total += used
+		out.repair(int(r.row-from), one.repaired)
+		total += one.used
 		r.row++
 	}
-	return batch{b.NewRecordBatch(), func(i int) string { return r.file.key(r.block, from+int64(i)) }}, nil
+	out.RecordBatch, out.key = b.NewRecordBatch(), func(i int) string { return r.file.key(r.block, from+int64(i)) }
+	return out, nil
 }
 
 func (r *parquetReader) close() {

@@ -16,15 +16,24 @@ import (
 	"tune/internal/testkit"
 )
 
+// openPath opens a local file.
+func openPath(path string, c Config) (file, error) {
+	b, err := openLocal(path)
+	if err != nil {
+		return nil, err
+	}
+	return openFile(path, b, c)
+}
+
 // readAll returns all rows of a file as JSON objects.
 func readAll(path string, c Config) (rows []string, err error) {
-	f, err := openFile(path, c)
+	f, err := openPath(path, c)
 	if err != nil {
 		return nil, err
 	}
 	defer f.close()
 	for b := range f.blocks() {
-		r, err := f.open(b, 0, nil)
+		r, err := f.open(b, mark{}, nil)
 		if err != nil {
 			return rows, err
 		}

@@ -154,8 +154,15 @@ func legacyList(list string, repeated *parquet.Column) bool {
 		repeated.Columns()[0].Repeated()
 }
 
-// appendRow appends one row of a column; used counts the bytes of its strings.
-func (n *parquetNode) appendRow(b array.Builder, leaves []*parquetLeaf, used *int) error {
+// parquetRow is the row being put together.
+type parquetRow struct {
+	in       *input
+	used     int // bytes of its values
+	repaired bool
+}
+
+// appendRow appends one row of a column.
+func (n *parquetNode) appendRow(b array.Builder, leaves []*parquetLeaf, row *parquetRow) error {
 	for _, l := range leaves[n.first:n.last] {
 		v, err := l.peek()
 		if err != nil {
@@ -165,10 +172,10 @@ func (n *parquetNode) appendRow(b array.Builder, leaves []*parquetLeaf, used *in
 			return fmt.Errorf("expected a row to begin at repetition level 0, found %d", v.RepetitionLevel())
 		}
 	}
-	return n.appendValue(b, leaves, used)
+	return n.appendValue(b, leaves, row)
 }
 
-func (n *parquetNode) appendValue(b array.Builder, leaves []*parquetLeaf, used *int) error {
+func (n *parquetNode) appendValue(b array.Builder, leaves []*parquetLeaf, row *parquetRow) error {
 	l := leaves[n.first]
 	v, err := l.peek()
 	if err != nil {
@@ -185,37 +192,46 @@ func (n *parquetNode) appendValue(b array.Builder, leaves []*parquetLeaf, used *
 		}
 		b.Append(true)
 		for i, c := range n.children {
-			if err := c.appendValue(b.FieldBuilder(i), leaves, used); err != nil {
+			if err := c.appendValue(b.FieldBuilder(i), leaves, row); err != nil {
 				return err
 			}
 		}
 		return nil
 	case *array.MapBuilder:
 		b.Append(true)
-		return n.appendElements(leaves, used, func() error {
-			if err := n.children[0].appendValue(b.KeyBuilder(), leaves, used); err != nil {
+		return n.appendElements(leaves, row, func() error {
+			if err := n.children[0].appendValue(b.KeyBuilder(), leaves, row); err != nil {
 				return err
 			}
-			return n.children[1].appendValue(b.ItemBuilder(), leaves, used)
+			return n.children[1].appendValue(b.ItemBuilder(), leaves, row)
 		})
 	case *array.ListBuilder:
 		b.Append(true)
-		return n.appendElements(leaves, used, func() error { return n.children[0].appendValue(b.ValueBuilder(), leaves, used) })
+		return n.appendElements(leaves, row, func() error { return n.children[0].appendValue(b.ValueBuilder(), leaves, row) })
 	}
 	l.i++
 	if v.Kind() == parquet.ByteArray || v.Kind() == parquet.FixedLenByteArray {
-		*used += len(v.ByteArray())
-		if *used > maxRow {
+		row.used += len(v.ByteArray())
+		if row.used > maxRow {
 			return fmt.Errorf("expected at most %d bytes in a row", maxRow)
 		}
 	}
-	*used += 8
+	row.used += 8
+	if s, ok := b.(*array.StringBuilder); ok {
+		text, repaired, err := row.in.text(v.ByteArray())
+		if err != nil {
+			return err
+		}
+		row.repaired = row.repaired || repaired
+		s.BinaryBuilder.Append(text)
+		return nil
+	}
 	n.append(b, v)
 	return nil
 }
 
 // appendElements calls one for every element of a list or map.
-func (n *parquetNode) appendElements(leaves []*parquetLeaf, used *int, one func() error) error {
+func (n *parquetNode) appendElements(leaves []*parquetLeaf, row *parquetRow, one func() error) error {
 	v, err := leaves[n.first].peek()
 	if err != nil {
 		return err
@@ -227,7 +243,7 @@ func (n *parquetNode) appendElements(leaves []*parquetLeaf, used *int, one func(
 		if err := one(); err != nil {
 			return err
 		}
-		if *used > maxRow {
+		if row.used > maxRow {
 			return fmt.Errorf("expected at most %d bytes in a row", maxRow)
 		}
 		v, err := leaves[n.first].peek()
@@ -325,7 +341,7 @@ func parquetScalar(c *parquet.Column) (arrow.DataType, func(array.Builder, parqu
 	}
 	switch lt := logical.(type) {
 	case *format.StringType, *format.EnumType, *format.JsonType:
-		return arrow.BinaryTypes.String, func(b array.Builder, v parquet.Value) { b.(*array.StringBuilder).BinaryBuilder.Append(v.ByteArray()) }
+		return arrow.BinaryTypes.String, nil // appendValue checks them
 	case *format.DecimalType:
 		if lt.Precision > 0 && lt.Precision <= 38 {
 			return &arrow.Decimal128Type{Precision: lt.Precision, Scale: lt.Scale}, func(b array.Builder, v parquet.Value) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/bmatcuk/doublestar/v4"
 
 	"tune/internal/hint"
 )
@@ -25,9 +26,18 @@ type file interface {
 	blocks() []block
 	// columns are the names of the columns, in order; nil when they may differ from row to row.
 	columns() []string
-	// open reads a block from its row skip on. Only the columns that keep accepts are needed; a nil keep accepts all.
-	open(block, skip int, keep func(string) bool) (batchReader, error)
+	// open reads a block from a place on. Only the columns that keep accepts are needed; a nil keep accepts all.
+	open(block int, from mark, keep func(string) bool) (batchReader, error)
 	close() error
+}
+
+// mark is a place in a block: where a row begins.
+type mark struct {
+	row int
+	// offset and line of the row count from the begin of the file, decompressed. Readers that can only go forwards give and
+	// need them.
+	offset int64
+	line   int
 }
 
 // batchReader yields batches, io.EOF after the last one.
@@ -39,42 +49,58 @@ type batchReader interface {
 // batch is some rows. It is valid until the file is closed.
 type batch struct {
 	arrow.RecordBatch
-	key func(row int) string // names a row of the batch for messages: file:line or file: row n
+	key      func(row int) string // names a row of the batch for messages: file:line or file: row n
+	ends     []mark               // per row, of readers that need it: where the next row begins; mark.row is not set
+	repaired map[int]bool         // rows that held invalid UTF-8
 }
 
-// fileKinds maps the end of a file's name to what opens it. The longest end that fits wins.
+// fileKinds maps the end of a file's name to what opens it. Text forms may be compressed: .jsonl.gz.
 var fileKinds = []struct {
 	suffix string
-	open   func(path string, c Config) (file, error)
+	open   func(in *input) (file, error)
+	text   bool
 }{
-	{".parquet", openParquet},
-	{".jsonl", openLines},
-	{".ndjson", openLines},
-	{".jsonl.gz", openLines},
-	{".ndjson.gz", openLines},
-	{".json", openJSON},
-	{".json.gz", openJSON},
-	{".arrow", openArrow},
-	{".feather", openArrow},
-	{".arrows", openArrow},
-	{".txt", openText},
-	{".md", openText},
-	{".raw", openText},
+	{".parquet", openParquet, false},
+	{".arrow", openArrow, false},
+	{".arrows", openArrow, false},
+	{".feather", openArrow, false},
+	{".jsonl", openLines, true},
+	{".ndjson", openLines, true},
+	{".json", openJSON, true},
+	{".csv", openCSV(','), true},
+	{".tsv", openCSV('\t'), true},
+	{".txt", openText, true},
+	{".md", openText, true},
+	{".raw", openText, true},
 }
 
-// openFile opens a file by the end of its name.
-func openFile(path string, c Config) (file, error) {
-	var found func(string, Config) (file, error)
-	longest := 0
+// openFile opens a file by the end of its name. The bytes are closed with it, and when it cannot be opened.
+func openFile(name string, b blob, c Config) (_ file, err error) {
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	in := &input{blob: b, name: name, documents: c.Documents, repair: c.UTF8 == "replace"}
+	plain, codec := codecOf(strings.ToLower(name))
 	for _, k := range fileKinds {
-		if strings.HasSuffix(strings.ToLower(path), k.suffix) && len(k.suffix) > longest {
-			found, longest = k.open, len(k.suffix)
+		if strings.HasSuffix(plain, k.suffix) && (k.text || codec == nil) {
+			in.codec = codec
+			return k.open(in)
 		}
 	}
-	if found == nil {
-		return nil, fmt.Errorf("%s: expected a name that ends in %s", path, suffixes())
+	return nil, fmt.Errorf("%s: expected a name that ends in %s; text forms also in .gz, .zst or .bz2", name, suffixes())
+}
+
+// isData says whether a name is one of a data file.
+func isData(name string) bool {
+	plain, codec := codecOf(strings.ToLower(name))
+	for _, k := range fileKinds {
+		if strings.HasSuffix(plain, k.suffix) {
+			return k.text || codec == nil
+		}
 	}
-	return found(path, c)
+	return false
 }
 
 func suffixes() string {
@@ -85,7 +111,7 @@ func suffixes() string {
 	return strings.Join(names, ", ")
 }
 
-// expand lists the files of a path, glob or folder, sorted by name.
+// expand lists the files of a path, glob (with ** for any folders) or folder, sorted by name.
 func expand(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -96,7 +122,7 @@ func expand(path string) ([]string, error) {
 	case !strings.ContainsAny(path, "*?["):
 		return nil, hint.Errorf("give a file, a folder, a glob or builtin:licenses", "data: %w", err)
 	}
-	names, err := filepath.Glob(path)
+	names, err := doublestar.FilepathGlob(path, doublestar.WithFilesOnly())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -114,11 +140,8 @@ func folder(path string) ([]string, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		for _, k := range fileKinds {
-			if strings.HasSuffix(strings.ToLower(p), k.suffix) && k.suffix != ".md" {
-				names = append(names, p)
-				break
-			}
+		if isData(p) && !strings.HasSuffix(strings.ToLower(p), ".md") { // the README
+			names = append(names, p)
 		}
 		return nil
 	})

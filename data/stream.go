@@ -226,13 +226,14 @@ func (s *Stats) add(o Stats) {
 	s.Dropped += o.Dropped
 	s.Split += o.Split
 	s.Empty += o.Empty
+	s.Repaired += o.Repaired
 }
 
 // Fingerprint identifies what is read: a hash of the files' contents and of the keys of Config that choose and cut rows.
 func (s *Stream) Fingerprint() (string, error) {
 	h := sha256.New()
 	c := s.config
-	fmt.Fprintf(h, "%d %v %s %s %s %v\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare)
+	fmt.Fprintf(h, "%d %v %s %s %s %v %s\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare, c.UTF8)
 	for _, o := range s.sources {
 		fmt.Fprintf(h, "%q %q %v %v %d\n", o.Format, o.Where, o.Columns, o.Weight, o.Limit)
 		for _, p := range o.paths {

@@ -305,7 +305,17 @@ func TestRowErrors(t *testing.T) {
 		{"a.jsonl", "", "expected rows, found empty files"},
 		{"a.jsonl", "{\"text\": \"\"}\n", "expected rows to train on, found none (1 read, 0 dropped, 1 empty)"},
 		{"a.json", "[{\"text\": \"x\"}, {\"text\": \"y\"", "a.json: row 1, byte"},
-		{"a.csv", "x", "expected a name that ends in .parquet"},
+		{"a.xls", "x", "expected a name that ends in .parquet"},
+		{"a.parquet.gz", "x", "expected a name that ends in .parquet"},
+		{"a.csv", "text,n\nthe cat,1\nthe dog\n", "a.csv:3: expected 2 values, found 1"},
+		{"a.csv", "text,n\n\"the\n\ncat\",1\n\"the dog,2\n", "a.csv:5: extraneous or missing \" in quoted-field"},
+		{"a.csv", "text,text\nx,y\n", `a.csv:1: expected different names of columns, found "text" twice`},
+		{"a.csv", "x,y\n1,2\n", "expected columns of one of the formats"},
+		{"a.csv", "text\nthe cat\nthe \xff\n", "a.csv:3: column text: expected UTF-8"},
+		{"a.jsonl", "{\"text\": \"x\"}\n{\"text\": \"\xff\"}\n", "a.jsonl:2: expected UTF-8"},
+		{"a.json", "[{\"text\": \"x\"},\n{\"text\": \"\xff\"}]", "a.json: row 2, byte 29: expected UTF-8"},
+		{"a.txt", "the\ncat \xff\n", "a.txt:1: expected UTF-8"},
+		{"a.jsonl.gz", packed(t, ".gz", strings.Repeat("{\"text\": \"x\"}\n", 50))[:40], "a.jsonl.gz:51: the file ends too early"},
 		{"a.arrow", "ARROW1\x00\x00\xff\xff\xff\xff\x00\x00\x00\x7f", "a.arrow: message at byte 16"},
 	} {
 		cfg := Default()

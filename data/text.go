@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -14,42 +12,35 @@ import (
 )
 
 // textFile is plain text with one column, text. Config.Documents says what a row is.
-type textFile struct {
-	path      string
-	size      int64
-	documents string
-}
+type textFile struct{ *input }
 
-func openText(path string, c Config) (file, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	return &textFile{path, info.Size(), c.Documents}, nil
-}
+func openText(in *input) (file, error) { return &textFile{in}, nil }
 
-func (t *textFile) blocks() []block   { return []block{{rows: -1, bytes: t.size}} }
+func (t *textFile) blocks() []block   { return []block{{rows: -1, bytes: t.Size()}} }
 func (t *textFile) columns() []string { return []string{"text"} }
-func (t *textFile) close() error      { return nil }
+func (t *textFile) close() error      { return t.Close() }
 
-func (t *textFile) open(_, skip int, _ func(string) bool) (batchReader, error) {
-	f, err := os.Open(t.path)
+func (t *textFile) open(_ int, from mark, _ func(string) bool) (batchReader, error) {
+	in, err := t.from(from.offset)
 	if err != nil {
 		return nil, err
 	}
-	br := bufio.NewReaderSize(f, 1<<16)
-	if b, _ := br.Peek(3); bytes.Equal(b, byteOrderMark) {
-		br.Discard(3)
+	r := &textReader{file: t, in: in, br: bufio.NewReaderSize(in, 1<<16), at: from.offset, line: from.line}
+	if from.offset == 0 {
+		if b, _ := r.br.Peek(3); bytes.Equal(b, byteOrderMark) {
+			r.br.Discard(3)
+			r.at = 3
+		}
 	}
-	return &textReader{file: t, f: f, br: br, skip: skip}, nil
+	return r, nil
 }
 
 type textReader struct {
 	file *textFile
-	f    *os.File
+	in   io.Closer
 	br   *bufio.Reader
+	at   int64
 	line int
-	skip int
 }
 
 var textSchema = arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}}, nil)
@@ -57,32 +48,32 @@ var textSchema = arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.Binary
 func (r *textReader) next() (batch, error) {
 	b := array.NewStringBuilder(memory.DefaultAllocator)
 	defer b.Release()
+	var out batch
 	var lines []int
 	for total := 0; len(lines) < batchRows && total < batchBytes; {
 		doc, line, err := r.document()
 		if err == io.EOF {
 			break
 		}
-		if err == nil && !utf8.Valid(doc) {
-			err = errNotUTF8
+		var repaired bool
+		if err == nil {
+			doc, repaired, err = r.file.text(doc)
 		}
 		if err != nil {
-			return batch{}, fmt.Errorf("%s:%d: %w", r.file.path, line+1, err)
+			return batch{}, fmt.Errorf("%s:%d: %w", r.file.name, line+1, err)
 		}
-		if r.skip > 0 {
-			r.skip--
-			continue
-		}
-		b.Append(string(doc))
+		b.BinaryBuilder.Append(doc)
+		out.repair(len(lines), repaired)
 		lines = append(lines, line)
+		out.ends = append(out.ends, mark{offset: r.at, line: r.line})
 		total += len(doc)
 	}
 	if len(lines) == 0 {
 		return batch{}, io.EOF
 	}
-	a := b.NewArray()
-	return batch{array.NewRecordBatch(textSchema, []arrow.Array{a}, int64(len(lines))),
-		func(i int) string { return fmt.Sprintf("%s:%d", r.file.path, lines[i]+1) }}, nil
+	out.RecordBatch = array.NewRecordBatch(textSchema, []arrow.Array{b.NewArray()}, int64(len(lines)))
+	out.key = func(i int) string { return fmt.Sprintf("%s:%d", r.file.name, lines[i]+1) }
+	return out, nil
 }
 
 // document returns the next document that is not blank and the line it begins at.
@@ -98,8 +89,9 @@ func (r *textReader) document() ([]byte, int, error) {
 			return doc, first, nil
 		}
 		if err != nil {
-			return nil, r.line, err
+			return nil, r.line, whole(err)
 		}
+		r.at += int64(len(line))
 		blank := len(bytes.TrimSpace(line)) == 0
 		r.line++
 		switch {
@@ -119,4 +111,4 @@ func (r *textReader) document() ([]byte, int, error) {
 	}
 }
 
-func (r *textReader) close() { r.f.Close() }
+func (r *textReader) close() { r.in.Close() }

@@ -190,6 +190,9 @@ func (l *loader) encode(chunk []drawn, st *Stats) ([]encoded, error) {
 			return nil, errs[i]
 		}
 		st.Rows++
+		if chunk[i].repaired {
+			st.Repaired++
+		}
 		st.add(stats[i])
 	}
 	return rows, nil
