@@ -215,13 +215,19 @@ func (e *Engine) Generate(ctx context.Context, prompt []int32, o Options, emit f
 
 // Score returns the log-probability, in nats, of each token but the first given those before it: len(ids)-1 values.
 func (e *Engine) Score(ids []int32) ([]float32, error) {
+	logp, _, err := e.rate(ids)
+	return logp, err
+}
+
+// rate is Score; hit is 1 where a token is the likeliest at its place.
+func (e *Engine) rate(ids []int32) (logp, hit []float32, err error) {
 	if err := e.check(ids); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := (len(ids) + scoreStep - 1) / scoreStep * scoreStep
 	s, err := e.scorer(n)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	in := map[string][]int32{"ids": s.Ints("ids"), "pos": s.Ints("pos"), "start": s.Ints("start"), "labels": s.Ints("labels")}
 	for i := range n {
@@ -239,15 +245,15 @@ func (e *Engine) Score(ids []int32) ([]float32, error) {
 		}
 	}
 	if err := s.RunAll(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	logp := slices.Clone(s.Output(0)[:len(ids)-1])
+	logp, hit = slices.Clone(s.Output(0)[:len(ids)-1]), slices.Clone(s.Output(1)[:len(ids)-1])
 	for i, v := range logp {
 		if math.IsNaN(float64(v)) {
-			return nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
+			return nil, nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
 		}
 	}
-	return logp, nil
+	return logp, hit, nil
 }
 
 func (e *Engine) scorer(n int) (*graph.Session, error) {
@@ -256,8 +262,8 @@ func (e *Engine) scorer(n int) (*graph.Session, error) {
 	}
 	g := graph.New()
 	b := e.m.Batch(g, n)
-	logp, _ := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
-	p, err := g.Compile(graph.Options{}, logp)
+	logp, hit := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
+	p, err := g.Compile(graph.Options{}, logp, hit)
 	if err != nil {
 		return nil, err
 	}
