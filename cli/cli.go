@@ -19,6 +19,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/eval/sandbox"
 	"tune/internal/hint"
 )
 
@@ -73,6 +74,9 @@ func usagef(c *cli.Context, format string, args ...any) error {
 
 // Main runs the program and returns its exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if sandbox.IsChild(args) { // the inside of a sandbox that this program is building around generated code
+		return sandbox.Child()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() { // a second Ctrl-C ends the program at once
