@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -43,7 +44,7 @@ func tokenizerLines(e *env, name, description string, line func(*cli.Context, *t
 		UsageText:   "tune tokenizer " + name + " --tokenizer FILE_OR_MODEL --input IN.jsonl --output OUT.jsonl",
 		Description: description,
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "tokenizer", Aliases: []string{"t"}, Required: true, Usage: "tokenizer.json, its folder, a .gguf file or builtin:lex-5m (`FILE_OR_MODEL`)"},
+			&cli.StringFlag{Name: "tokenizer", Aliases: []string{"t"}, Required: true, Usage: "tokenizer.json, tokenizer.model, .tiktoken, their folder, a .gguf file or builtin:lex-5m (`FILE_OR_MODEL`)"},
 			&cli.StringFlag{Name: "input", Value: "-", Usage: "`FILE` of JSON lines, - for standard input"},
 			&cli.StringFlag{Name: "output", Value: "-", Usage: "`FILE` to write, - for standard output"}}, flags...),
 		Action: func(c *cli.Context) error {
@@ -166,11 +167,15 @@ func loadTokenizer(name string) (*tokenizer.Tokenizer, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		path := filepath.Join(name, "tokenizer.json")
-		if _, err := os.Stat(path); err != nil {
-			return nil, hint.Errorf("a tokenizer is a tokenizer.json, its folder or a .gguf file", "%s: no tokenizer.json in this folder", name)
+		i := slices.IndexFunc(tokenizer.Files, func(file string) bool {
+			_, err := os.Stat(filepath.Join(name, file))
+			return err == nil
+		})
+		if i < 0 {
+			return nil, hint.Errorf("a tokenizer is one of "+strings.Join(tokenizer.Files, ", ")+", its folder or a .gguf file",
+				"%s: no tokenizer.json in this folder", name)
 		}
-		name = path
+		name = filepath.Join(name, tokenizer.Files[i])
 	}
 	if strings.HasSuffix(strings.ToLower(name), ".gguf") {
 		f, err := gguf.Open(name)
@@ -189,13 +194,13 @@ func loadTokenizer(name string) (*tokenizer.Tokenizer, error) {
 		return nil, err
 	}
 	config, err := os.ReadFile(filepath.Join(filepath.Dir(name), "tokenizer_config.json"))
-	if errors.Is(err, os.ErrNotExist) || filepath.Base(name) != "tokenizer.json" {
+	if errors.Is(err, os.ErrNotExist) || !slices.Contains(tokenizer.Files, filepath.Base(name)) {
 		config, err = nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	t, err := tokenizer.FromJSON(data, config)
+	t, err := tokenizer.FromFile(filepath.Base(name), data, config)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

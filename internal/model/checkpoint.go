@@ -214,22 +214,26 @@ func (c *Checkpoint) readTokenizer() (*tokenizer.Tokenizer, error) {
 		}
 		return t, nil
 	}
-	text, err := c.side("tokenizer.json")
-	if err != nil {
-		return nil, err
-	}
-	if text == nil {
-		return nil, hint.Errorf("copy tokenizer.json of the model into the directory", "%s: expected tokenizer.json, %w", c.Path, ErrNoTokenizer)
-	}
 	config, err := c.side("tokenizer_config.json")
 	if err != nil {
 		return nil, err
 	}
-	t, err := tokenizer.FromJSON(text, config)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	for _, name := range tokenizer.Files {
+		data, err := c.side(name)
+		if err != nil {
+			return nil, err
+		}
+		if data == nil {
+			continue
+		}
+		t, err := tokenizer.FromFile(name, data, config)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Path, err)
+		}
+		return t, nil
 	}
-	return t, nil
+	return nil, hint.Errorf("copy one of "+strings.Join(tokenizer.Files, ", ")+" of the model into the directory",
+		"%s: expected tokenizer.json, %w", c.Path, ErrNoTokenizer)
 }
 
 // ChatTemplate is the model's own template, "" when it has none.

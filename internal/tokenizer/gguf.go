@@ -3,53 +3,12 @@ package tokenizer
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"tune/internal/hint"
 )
-
-// Token types of tokenizer.ggml.token_type.
-const (
-	ggufNormal      = 1
-	ggufUnknown     = 2
-	ggufControl     = 3
-	ggufUserDefined = 4
-)
-
-// ggufPre says what tokenizer.ggml.pre stands for. The normaliser is the one of the published tokenizer.json, which llama.cpp
-// does not carry out.
-type ggufPre struct {
-	names   string
-	pattern string
-	digits  bool
-	nfc     bool
-	ignore  bool
-	bos     bool // add_bos_token when the file does not say
-}
-
-var ggufPres = []ggufPre{
-	{names: "gpt-2 phi-2 jais", pattern: patternGPT2},
-	{names: "mpt olmo", pattern: patternGPT2, nfc: true},
-	{names: "smollm starcoder refact", pattern: patternGPT2, digits: true},
-	{names: "llama-bpe llama3 llama-v3", pattern: patternLlama3, ignore: true, bos: true},
-	{names: "dbrx smaug-bpe", pattern: patternLlama3},
-	{names: "qwen2 deepseek-r1-qwen", pattern: patternQwen2, nfc: true},
-}
-
-func findPre(name string) (ggufPre, error) {
-	var known []string
-	for _, p := range ggufPres {
-		names := strings.Fields(p.names)
-		if slices.Contains(names, name) {
-			return p, nil
-		}
-		known = append(known, names...)
-	}
-	return ggufPre{}, hint.Errorf("the tokenizer.json of the same model can be given instead",
-		"tokenizer.ggml.pre: expected one of %s, found %q", strings.Join(known, ", "), name)
-}
 
 // A ggufReader collects the first error of a series of look-ups.
 type ggufReader struct {
@@ -124,65 +83,42 @@ func FromGGUF(get func(key string) (any, bool)) (*Tokenizer, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	addBOS := false
-	var err error
-	switch kind {
-	case "gpt2":
-		addBOS, err = s.fromGPT2(r)
-	case "llama":
-		addBOS, err = true, s.fromLlama(r, types)
-	default:
-		err = hint.Errorf("the tokenizers of kind gpt2 and llama work", "tokenizer.ggml.model: expected gpt2 or llama, found %q", kind)
+	read := ggufKinds[kind]
+	if read == nil {
+		return nil, hint.Errorf("the tokenizer.json of the same model can be given instead",
+			"tokenizer.ggml.model: expected one of %s, found %q", strings.Join(slices.Sorted(maps.Keys(ggufKinds)), ", "), kind)
 	}
+	bos, eos, err := read(s, r, types)
 	if err == nil {
-		if ggufValue(r, "add_bos_token", addBOS) && s.config.BOS != "" {
-			s.before = []string{string(s.config.BOS)}
-		}
-		if ggufValue(r, "add_eos_token", false) && s.config.EOS != "" {
-			s.after = []string{string(s.config.EOS)}
-		}
+		s.around(ggufValue(r, "add_bos_token", bos), ggufValue(r, "add_eos_token", eos))
 		err = r.err
 	}
 	if err != nil {
 		return nil, err
 	}
-	seen := make(map[string]bool, len(tokens))
-	for id, token := range tokens {
-		if seen[token] { // a padding row of the same name: no text gives it
-			s.tokens = slices.Clone(s.tokens)
-			s.tokens[id] = ""
-			continue
-		}
-		seen[token] = true
-		kind := int32(ggufNormal)
-		if types != nil {
-			kind = types[id]
-		}
-		if kind == ggufControl || kind == ggufUserDefined || kind == ggufUnknown && s.sp {
-			s.added = append(s.added, &added{ID: int32(id), Content: token, Special: kind != ggufUserDefined})
-		}
-	}
+	s.addSpecial(types)
 	return s.build()
 }
 
-func (s *spec) fromGPT2(r *ggufReader) (addBOS bool, err error) {
-	name, ok := r.get(ggufPrefix + "pre")
-	if !ok {
-		name = "none"
-	}
-	p, err := findPre(fmt.Sprint(name))
+// ggufKinds reads what belongs to a kind of vocabulary; bos and eos are what a text gets when the file does not say.
+var ggufKinds = map[string]func(s *spec, r *ggufReader, types []int32) (bos, eos bool, err error){
+	"gpt2": (*spec).fromGPT2, "llama": (*spec).fromLlama, "t5": (*spec).fromT5, "bert": (*spec).fromBERT,
+}
+
+func (s *spec) fromGPT2(r *ggufReader, _ []int32) (bos, eos bool, err error) {
+	p, err := findPreset(ggufValue(r, "pre", "default"))
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	s.pattern, s.digits, s.nfc, s.ignore = p.pattern, p.digits, p.nfc, p.ignore
+	p.apply(s)
 	for i, m := range ggufValue(r, "merges", []string(nil)) {
 		a, b, ok := cutMerge(m)
 		if !ok {
-			return false, fmt.Errorf("tokenizer.ggml.merges: entry %d: expected two tokens with a space between, found %q", i, m)
+			return false, false, fmt.Errorf("tokenizer.ggml.merges: entry %d: expected two tokens with a space between, found %q", i, m)
 		}
 		s.merges = append(s.merges, [2]string{a, b})
 	}
-	return p.bos, r.err
+	return p.bos, false, r.err
 }
 
 func cutMerge(s string) (a, b string, ok bool) {
@@ -193,62 +129,73 @@ func cutMerge(s string) (a, b string, ok bool) {
 	return s[:1] + a, b, ok
 }
 
-// fromLlama derives the merges of a SentencePiece vocabulary from its scores, in the order of the reference library's converter:
-// a piece of higher score first, then the longer left part, then the longer right one.
-func (s *spec) fromLlama(r *ggufReader, types []int32) error {
-	scores := ggufValue(r, "scores", []float32(nil))
-	if r.err == nil && len(scores) != len(s.tokens) {
-		r.err = fmt.Errorf("tokenizer.ggml.scores: expected %d entries, found %d", len(s.tokens), len(scores))
+// readPieces reads a SentencePiece vocabulary.
+func (s *spec) readPieces(r *ggufReader, types []int32) *pieces {
+	p := &pieces{tokens: s.tokens, types: types, scores: ggufValue(r, "scores", []float32(nil))}
+	if r.err == nil && len(p.scores) != len(s.tokens) {
+		r.err = fmt.Errorf("tokenizer.ggml.scores: expected %d entries, found %d", len(s.tokens), len(p.scores))
 	}
-	if _, ok := r.get(ggufPrefix + "precompiled_charsmap"); ok && r.err == nil {
-		r.err = fmt.Errorf("tokenizer.ggml.precompiled_charsmap: expected none for the kind llama")
-	}
-	s.sp, s.prefix = true, ggufValue(r, "add_space_prefix", true)
-	if r.err != nil {
-		return r.err
+	p.prefix, p.trims = ggufValue(r, "add_space_prefix", true), ggufValue(r, "remove_extra_whitespaces", false)
+	if v, ok := r.get(ggufPrefix + "precompiled_charsmap"); ok {
+		switch b := v.(type) {
+		case []byte:
+			p.chars = b
+		case []int8:
+			for _, x := range b {
+				p.chars = append(p.chars, byte(x))
+			}
+		}
 	}
 	if s.config.Unk == "" {
 		for id, kind := range types {
-			if kind == ggufUnknown {
+			if kind == pieceUnknown {
 				s.config.Unk = tokenName(s.tokens[id])
 			}
 		}
 	}
-	s.unk = string(s.config.Unk)
-	ids := make(map[string]int, len(s.tokens))
+	p.unk = string(s.config.Unk)
+	return p
+}
+
+func (s *spec) fromLlama(r *ggufReader, types []int32) (bos, eos bool, err error) {
+	p := s.readPieces(r, types)
+	if r.err == nil && p.chars != nil {
+		r.err = fmt.Errorf("tokenizer.ggml.precompiled_charsmap: expected none for the kind llama")
+	}
+	if r.err != nil {
+		return false, false, r.err
+	}
+	p.trims = false
+	return true, false, s.fromBPE(p)
+}
+
+func (s *spec) fromT5(r *ggufReader, types []int32) (bos, eos bool, err error) {
+	p := s.readPieces(r, types)
+	if r.err != nil {
+		return false, false, r.err
+	}
+	return false, true, s.fromUnigram(p)
+}
+
+// fromBERT takes the word marks of the format away again: there a piece that begins a word has U+2581 in front, one that does not
+// has lost its ##; tokens in brackets stay as they are.
+func (s *spec) fromBERT(r *ggufReader, types []int32) (bos, eos bool, err error) {
+	s.kind = "WordPiece"
+	s.tokens = slices.Clone(s.tokens)
 	for id, token := range s.tokens {
-		if types == nil || types[id] == ggufNormal || types[id] == ggufUserDefined {
-			ids[token] = id
+		if word, ok := strings.CutPrefix(token, metaspace); ok {
+			s.tokens[id] = word
+		} else if !strings.HasPrefix(token, "[") || !strings.HasSuffix(token, "]") {
+			s.tokens[id] = "##" + token
 		}
 	}
-	type derived struct {
-		score      float32
-		n, m       int // characters of the parts
-		left, rest int // ids of the parts
+	s.config.BOS = tokenName(cmp.Or(r.token("cls_token_id", s.tokens), string(s.config.BOS)))
+	s.config.EOS = tokenName(cmp.Or(r.token("seperator_token_id", s.tokens), string(s.config.EOS)))
+	if s.unk = string(s.config.Unk); s.unk == "" {
+		return false, false, fmt.Errorf("tokenizer.ggml.unknown_token_id: expected a token, found none")
 	}
-	var list []derived
-	for id, token := range s.tokens {
-		if ids[token] != id || types != nil && types[id] != ggufNormal {
-			continue
-		}
-		total := utf8.RuneCountInString(token)
-		n := 0
-		for i := range token {
-			if i > 0 {
-				left, okL := ids[token[:i]]
-				rest, okR := ids[token[i:]]
-				if okL && okR {
-					list = append(list, derived{scores[id], n, total - n, left, rest})
-				}
-			}
-			n++
-		}
-	}
-	slices.SortStableFunc(list, func(a, b derived) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), b.n-a.n, b.m-a.m, a.left-b.left, a.rest-b.rest)
-	})
-	for _, d := range list {
-		s.merges = append(s.merges, [2]string{s.tokens[d.left], s.tokens[d.rest]})
-	}
-	return nil
+	s.normalizer = object{"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": nil, "lowercase": true}
+	s.steps = []object{{"type": "BertPreTokenizer"}}
+	s.decoder = object{"type": "WordPiece", "prefix": "##", "cleanup": true}
+	return true, true, r.err
 }

@@ -30,6 +30,7 @@ type goldenCase struct {
 	Decoded     string   `json:"decoded"`
 	DecodedSkip *string  `json:"decoded_skip"`
 	Offsets     [][2]int `json:"offsets"`
+	PieceIDs    *[]int32 `json:"spm_ids"` // sentencepiece's answer where it is not IDsPlain
 }
 
 // readFile reads a file that may have a .zst beside it instead.

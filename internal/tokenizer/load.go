@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -34,6 +35,28 @@ type modelFile struct {
 	Vocab        json.RawMessage `json:"vocab"`
 	Merges       json.RawMessage `json:"merges"`
 }
+
+// Files are the names of tokenizer files, in the order in which they are looked for in a folder.
+var Files = []string{"tokenizer.json", "tokenizer.model", "tokenizer.tiktoken", "tiktoken.model"}
+
+// FromFile reads a tokenizer file by what its name says: .json, .model (SentencePiece; tiktoken ranks when it is text) or .tiktoken.
+func FromFile(name string, data, configJSON []byte) (*Tokenizer, error) {
+	switch {
+	case strings.HasSuffix(name, ".json"):
+		return FromJSON(data, configJSON)
+	case strings.HasSuffix(name, ".tiktoken"), name == "tiktoken.model":
+		return FromTiktoken(data, configJSON)
+	case strings.HasSuffix(name, ".model"):
+		if ranksLine.Match(data[:min(len(data), 256)]) {
+			return FromTiktoken(data, configJSON)
+		}
+		return FromSentencePiece(data, configJSON)
+	}
+	return nil, fmt.Errorf("expected a file named *.json, *.model or *.tiktoken, found %s", name)
+}
+
+// ranksLine is the beginning of a file of tiktoken ranks.
+var ranksLine = regexp.MustCompile(`^[A-Za-z0-9+/]+=* 0\r?\n`)
 
 // FromJSON reads a tokenizer.json and, when configJSON is not nil, the tokenizer_config.json beside it.
 func FromJSON(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {

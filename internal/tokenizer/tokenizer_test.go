@@ -43,11 +43,11 @@ func TestGGUFTwins(t *testing.T) {
 		types := make([]int32, len(tk.model.tokens))
 		scores := make([]float32, len(types))
 		for i := range types {
-			types[i], scores[i] = ggufNormal, float32(-i)
+			types[i], scores[i] = pieceNormal, float32(-i)
 			if a := tk.addedByID[int32(i)]; a != nil {
-				types[i] = ggufControl
+				types[i] = pieceControl
 				if !a.Special {
-					types[i] = ggufUserDefined
+					types[i] = pieceUserDefined
 				}
 			}
 		}

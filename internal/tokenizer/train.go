@@ -1,11 +1,13 @@
 package tokenizer
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"tune/internal/hint"
 )
@@ -28,22 +30,23 @@ type TrainProgress struct {
 }
 
 // Patterns are the names of the ways to cut words that Train knows.
-func Patterns() []string { return []string{"gpt2", "llama3", "qwen2", "smollm"} }
+func Patterns() []string {
+	var names []string
+	for _, p := range presets {
+		name, _, _ := strings.Cut(p.names, " ")
+		names = append(names, name)
+	}
+	return names
+}
 
 func (o *TrainOptions) spec() (*spec, error) {
 	s := &spec{}
-	switch o.Pattern {
-	case "gpt2":
-		s.pattern = patternGPT2
-	case "", "llama3":
-		s.pattern = patternLlama3
-	case "qwen2":
-		s.pattern, s.nfc = patternQwen2, true
-	case "smollm":
-		s.pattern, s.digits = patternGPT2, true
-	default:
+	i := slices.Index(Patterns(), cmp.Or(o.Pattern, "llama3"))
+	if i < 0 {
 		return nil, fmt.Errorf("pattern: expected one of %v, found %q", Patterns(), o.Pattern)
 	}
+	presets[i].apply(s)
+	s.ignore = false // every token that Train makes is reached by its merges
 	if least := len(o.Special) + 256; o.Vocab < least {
 		return nil, hint.Errorf("the 256 bytes and the special tokens are always in the vocabulary",
 			"vocabulary size: expected at least %d, found %d", least, o.Vocab)

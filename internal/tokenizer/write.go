@@ -8,38 +8,129 @@ import (
 
 // A spec is a tokenizer to be written as tokenizer.json and tokenizer_config.json, in the form the reference library writes.
 type spec struct {
-	tokens  []string // by id; "" are holes
-	merges  [][2]string
-	added   []*added
-	unk     string // SentencePiece kind only
-	sp      bool   // SentencePiece-style BPE; otherwise byte-level
-	prefix  bool   // sp: a space is put in front of the text
-	nfc     bool
-	pattern string // byte-level: the regular expression of the words
-	digits  bool   // byte-level: digits are words of their own, before pattern
-	ignore  bool   // ignore_merges
-	before  []string
-	after   []string
-	config  config
+	kind   string    // "" is BPE
+	tokens []string  // by id; "" are holes
+	scores []float32 // Unigram
+	merges [][2]string
+	added  []*added
+	unk    string
+
+	byteFallback bool
+	ignore       bool     // ignore_merges
+	normalizer   any      // nil: none
+	steps        []object // of the pre-tokenizer
+	decoder      any
+	before       []string
+	after        []string
+	config       config
 }
 
 type object = map[string]any
 
-func (s *spec) build() (*Tokenizer, error) {
+func (s *spec) build() (*Tokenizer, error) { return s.buildWith(nil) }
+
+// buildWith uses a configuration that was found beside the tokenizer, instead of writing one.
+func (s *spec) buildWith(configJSON []byte) (*Tokenizer, error) {
 	data, err := s.json()
+	if err == nil && configJSON == nil {
+		configJSON, err = s.configJSON()
+	}
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.configJSON()
-	if err != nil {
-		return nil, err
+	return FromJSON(data, configJSON)
+}
+
+// around puts the configured tokens before and after a text.
+func (s *spec) around(bos, eos bool) {
+	if bos && s.config.BOS != "" {
+		s.before = []string{string(s.config.BOS)}
 	}
-	return FromJSON(data, config)
+	if eos && s.config.EOS != "" {
+		s.after = []string{string(s.config.EOS)}
+	}
+}
+
+// addSpecial lists the tokens that are not ordinary pieces as added ones, by their types (nil: there are none). A token of a name
+// that has occurred before is a padding row: no text gives it.
+func (s *spec) addSpecial(types []int32) {
+	seen := make(map[string]bool, len(s.tokens))
+	tokens := slices.Clone(s.tokens)
+	for id, token := range s.tokens {
+		if seen[token] {
+			if s.kind != "Unigram" { // its ids are places in the list
+				tokens[id] = ""
+			}
+			continue
+		}
+		seen[token] = true
+		if types == nil {
+			continue
+		}
+		kind := types[id]
+		if kind == pieceControl || kind == pieceUserDefined || kind == pieceUnknown && s.unk != "" {
+			s.added = append(s.added, &added{ID: int32(id), Content: token, Special: kind != pieceUserDefined})
+		}
+	}
+	s.tokens = tokens
 }
 
 func (s *spec) json() ([]byte, error) {
-	byteLevel := object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
-	type modelOut struct {
+	out := struct {
+		Version       string   `json:"version"`
+		Truncation    any      `json:"truncation"`
+		Padding       any      `json:"padding"`
+		Added         []*added `json:"added_tokens"`
+		Normalizer    any      `json:"normalizer"`
+		PreTokenizer  any      `json:"pre_tokenizer"`
+		PostProcessor any      `json:"post_processor"`
+		Decoder       any      `json:"decoder"`
+		Model         any      `json:"model"`
+	}{Version: "1.0", Added: s.added, Normalizer: s.normalizer, PostProcessor: s.template(), Decoder: s.decoder}
+	switch len(s.steps) {
+	case 0:
+	case 1:
+		out.PreTokenizer = s.steps[0]
+	default:
+		out.PreTokenizer = object{"type": "Sequence", "pretokenizers": s.steps}
+	}
+	if out.Added == nil { // empty lists, not null
+		out.Added = []*added{}
+	}
+	var err error
+	if out.Model, err = s.model(); err != nil {
+		return nil, err
+	}
+	return marshal(out)
+}
+
+func (s *spec) model() (any, error) {
+	if s.kind == "Unigram" {
+		list := make([][2]any, len(s.tokens))
+		for i, token := range s.tokens {
+			list[i] = [2]any{token, float64(s.scores[i])}
+		}
+		return struct {
+			Type         string   `json:"type"`
+			Unk          int      `json:"unk_id"`
+			Vocab        [][2]any `json:"vocab"`
+			ByteFallback bool     `json:"byte_fallback"`
+		}{"Unigram", slices.Index(s.tokens, s.unk), list, s.byteFallback}, nil
+	}
+	vocab, err := s.vocab()
+	if err != nil {
+		return nil, err
+	}
+	if s.kind == "WordPiece" {
+		return struct {
+			Type   string          `json:"type"`
+			Unk    string          `json:"unk_token"`
+			Prefix string          `json:"continuing_subword_prefix"`
+			Max    int             `json:"max_input_chars_per_word"`
+			Vocab  json.RawMessage `json:"vocab"`
+		}{"WordPiece", s.unk, "##", 100, vocab}, nil
+	}
+	out := struct {
 		Type         string          `json:"type"`
 		Dropout      *float64        `json:"dropout"`
 		Unk          *string         `json:"unk_token"`
@@ -50,60 +141,14 @@ func (s *spec) json() ([]byte, error) {
 		IgnoreMerges bool            `json:"ignore_merges"`
 		Vocab        json.RawMessage `json:"vocab"`
 		Merges       [][2]string     `json:"merges"`
-	}
-	out := struct {
-		Version       string   `json:"version"`
-		Truncation    any      `json:"truncation"`
-		Padding       any      `json:"padding"`
-		Added         []*added `json:"added_tokens"`
-		Normalizer    any      `json:"normalizer"`
-		PreTokenizer  any      `json:"pre_tokenizer"`
-		PostProcessor any      `json:"post_processor"`
-		Decoder       any      `json:"decoder"`
-		Model         modelOut `json:"model"`
-	}{Version: "1.0", Added: s.added, PostProcessor: s.template(), Decoder: byteLevel}
-	vocab, err := s.vocab()
-	if err != nil {
-		return nil, err
-	}
-	out.Model = modelOut{Type: "BPE", IgnoreMerges: s.ignore, Vocab: vocab, Merges: s.merges}
+	}{Type: "BPE", ByteFallback: s.byteFallback, IgnoreMerges: s.ignore, Vocab: vocab, Merges: s.merges}
 	if s.unk != "" {
-		out.Model.Unk, out.Model.FuseUnk = &s.unk, true
+		out.Unk, out.FuseUnk = &s.unk, true
 	}
-	switch {
-	case s.sp:
-		out.Model.ByteFallback = true
-		out.Normalizer, out.Decoder = s.spSteps()
-	case s.digits:
-		out.PreTokenizer = object{"type": "Sequence", "pretokenizers": []object{{"type": "Digits", "individual_digits": true}, byteLevel}}
-	case s.pattern == patternGPT2:
-		out.PreTokenizer = byteLevel
-	default:
-		plain := object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
-		split := object{"type": "Split", "pattern": object{"Regex": s.pattern}, "behavior": "Isolated", "invert": false}
-		out.PreTokenizer = object{"type": "Sequence", "pretokenizers": []object{split, plain}}
+	if out.Merges == nil {
+		out.Merges = [][2]string{}
 	}
-	if s.nfc {
-		out.Normalizer = object{"type": "NFC"}
-	}
-	if out.Added == nil { // empty lists, not null
-		out.Added = []*added{}
-	}
-	if out.Model.Merges == nil {
-		out.Model.Merges = [][2]string{}
-	}
-	return marshal(out)
-}
-
-// spSteps returns the normaliser and the decoder of the SentencePiece kind.
-func (s *spec) spSteps() (normalizer, decoder any) {
-	norms := []object{{"type": "Replace", "pattern": object{"String": " "}, "content": metaspace}}
-	dec := []object{{"type": "Replace", "pattern": object{"String": metaspace}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}}
-	if s.prefix {
-		norms = append([]object{{"type": "Prepend", "prepend": metaspace}}, norms...)
-		dec = append(dec, object{"type": "Strip", "content": " ", "start": 1, "stop": 0})
-	}
-	return object{"type": "Sequence", "normalizers": norms}, object{"type": "Sequence", "decoders": dec}
+	return out, nil
 }
 
 // template returns the post-processor that adds s.before and s.after, nil if there is nothing to add.
