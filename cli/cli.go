@@ -42,6 +42,7 @@ func commands(e *env) []*cli.Command {
 		mergeCommand(e),
 		convertCommand(e),
 		quantizeCommand(e),
+		exportCommand(e),
 		imatrixCommand(e),
 		verifyCommand(e),
 		dataCommand(e),

@@ -32,6 +32,7 @@ type job struct {
 	tokenizer *tokenizer.Tokenizer
 	hash      string // of the base
 	streams   map[string]*data.Stream
+	begin     map[string]data.State // where each stream begins
 	closers   []func()
 }
 
@@ -92,7 +93,7 @@ func readRecipe(c *cli.Context) (*recipes.Recipe, string, error) {
 
 // openJob opens base, data and trainable of a recipe. The caller closes the job.
 func openJob(r *recipes.Recipe, name string, full bool) (_ *job, err error) {
-	j := &job{recipe: r, name: name, full: full, streams: map[string]*data.Stream{}}
+	j := &job{recipe: r, name: name, full: full, streams: map[string]*data.Stream{}, begin: map[string]data.State{}}
 	defer func() {
 		if err != nil {
 			j.close()
@@ -185,7 +186,7 @@ func (j *job) openData() error {
 			return err
 		}
 		j.closers = append(j.closers, func() { s.Close() })
-		j.streams[split] = s
+		j.streams[split], j.begin[split] = s, s.State()
 	}
 	return nil
 }
@@ -210,7 +211,7 @@ func (j *job) identify() error {
 }
 
 // results are the names this program writes into an output folder.
-var results = []string{"adapter", "merged", "checkpoints", "model.gguf", "metrics.jsonl", "events.out.tfevents.*", "report.html", "recipe.yaml", "run.json"}
+var results = []string{"adapter", "merged", "checkpoints", "model*.gguf", "metrics.jsonl", "events.out.tfevents.*", "report.html", "recipe.yaml", "run.json"}
 
 // prepareOutput refuses a folder that holds anything, unless the run there is continued or to be replaced. Replacing
 // removes what this program writes and nothing else.

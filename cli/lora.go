@@ -88,37 +88,66 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
-	outputs, err := j.export(e.ctx, show)
+	outputs, err := j.outputs()
+	if err != nil {
+		return err
+	}
+	list, err := j.export(e.ctx, show)
+	if err == nil {
+		err = j.verify(e.ctx, list, show)
+	}
 	if err != nil {
 		return err
 	}
 	if err := j.answer(e.ctx, samples, true); err != nil {
 		return err
 	}
-	outputs, err = j.report(res, samples, outputs, string(text))
+	outputs, err = j.report(res, samples, list, append(outputs, list.facts()...), string(text))
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return writeJSON(e.stdout, struct {
+		err = writeJSON(e.stdout, struct {
 			*train.Result
+			Exports exports      `json:"exports,omitempty"`
 			Outputs []train.Fact `json:"outputs"`
-		}{res, outputs})
+		}{res, list, outputs})
+	} else {
+		err = printResult(e.stdout, res, list, outputs)
 	}
-	return printResult(e.stdout, res, outputs)
-}
-
-// printResult prints the table of a run and its files.
-func printResult(w io.Writer, res *train.Result, outputs []train.Fact) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range res.Table() {
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
-	}
-	if err := tw.Flush(); err != nil {
+	if err != nil {
 		return err
 	}
+	return list.gate()
+}
+
+// printResult prints the table of a run, that of the exported files, and where they are.
+func printResult(w io.Writer, res *train.Result, list exports, outputs []train.Fact) error {
+	if err := printTable(w, res.Table()); err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		fmt.Fprintln(w)
+		if err := printTable(w, list.table()); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintln(w)
-	for _, f := range outputs {
+	return printFacts(w, outputs)
+}
+
+// printTable prints rows of cells in columns.
+func printTable(w io.Writer, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	return tw.Flush()
+}
+
+func printFacts(w io.Writer, facts []train.Fact) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, f := range facts {
 		fmt.Fprintf(tw, "%s\t%s\n", f.Name, f.Value)
 	}
 	return tw.Flush()

@@ -64,7 +64,7 @@ precision: f32
 data: {train: %s, format: tokens, seq: 16, packing: false, order: file}
 lora: {rank: 4, alpha: 8, init: %s, target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]}
 train: {steps: 10, batch: 4, lr: 1e-2, weight_decay: 0.01, schedule: {name: cosine, warmup: 2}}
-export: {merged: true, type: f32, gguf: none}
+export: [{merged: f32}]
 output: %s
 `
 

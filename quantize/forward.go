@@ -76,20 +76,24 @@ func newForward(m *model.Model, t model.Trained, n int, pool *kernels.Pool, obse
 
 func (f *forward) close() { f.store.Close() }
 
-// run reads n tokens; the body's outputs are valid until the head or the next piece runs.
+// run reads n tokens of one document; the body's outputs are valid until the head or the next piece runs.
 func (f *forward) run(ids []int32) error {
-	in, pos, start := f.body.Ints("ids"), f.body.Ints("pos"), f.body.Ints("start")
+	pos, start := make([]int32, len(ids)), make([]int32, len(ids))
+	for i := range pos {
+		pos[i] = int32(i)
+	}
+	return f.runPacked(ids, pos, start)
+}
+
+// runPacked reads documents one after another: n tokens, the position of each in its document, and where that begins.
+func (f *forward) runPacked(ids, pos, start []int32) error {
 	for i, id := range ids {
 		if id < 0 || int(id) >= f.m.V {
 			return fmt.Errorf("token %d: expected an id below %d, found %d", i, f.m.V, id)
 		}
-		in[i] = id
-		if pos != nil { // absent when no layer rotates
-			pos[i] = int32(i)
-		}
-		if start != nil {
-			start[i] = 0
-		}
+	}
+	for name, x := range map[string][]int32{"ids": ids, "pos": pos, "start": start} {
+		copy(f.body.Ints(name), x) // pos is absent when no layer rotates
 	}
 	return f.body.RunAll()
 }

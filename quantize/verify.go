@@ -54,10 +54,13 @@ type Divergence struct {
 	RatioHigh float64 `json:"perplexity_ratio_high"`
 }
 
-// stored is the name under which a side keeps a tensor: the head of a tied model is its embedding.
+// stored is the name under which a side keeps a tensor: the head of a tied model is its embedding, unless an adapter has
+// untied it.
 func (s Side) stored(name string) string {
 	if s.Model.Tied && name == headWeight {
-		return embedWeight
+		if _, err := s.Weights.Info(name); err != nil {
+			return embedWeight
+		}
 	}
 	return name
 }
@@ -211,6 +214,7 @@ type prediction struct {
 	kl   float64
 	nll  [2]float64 // of the token that follows
 	same bool       // the likeliest next token
+	hit  bool       // the candidate's likeliest next token is the one that follows
 }
 
 // predict takes hidden states (rows, C) of both sides to predictions of the targets (rows).
@@ -254,7 +258,7 @@ func compareLogits(a, b []float32, target int) (p prediction) {
 	}
 	p.kl = max(p.kl, 0) // rounding of equal distributions
 	p.nll = [2]float64{la - float64(a[target]), lb - float64(b[target])}
-	p.same = topA == topB
+	p.same, p.hit = topA == topB, topB == target
 	return p
 }
 

@@ -96,7 +96,7 @@ func TestCompareLogits(t *testing.T) {
 	if math.Abs(p.kl-kl) > 1e-7 || math.Abs(p.nll[0]-math.Log(2)) > 1e-7 || math.Abs(p.nll[1]-math.Log(4)) > 1e-7 || !p.same {
 		t.Errorf("%+v, want %g", p, kl)
 	}
-	d := summarize([]prediction{{1, [2]float64{1, 2}, true}, {3, [2]float64{3, 2}, false}})
+	d := summarize([]prediction{{kl: 1, nll: [2]float64{1, 2}, same: true}, {kl: 3, nll: [2]float64{3, 2}}})
 	if d.Mean != 2 || d.Median != 2 || d.Max != 3 || d.Top1 != 0.5 || d.Ratio != 1 || d.Reference != math.Exp(2) || !(d.RatioHigh > 1) || d.MeanError != 1 {
 		t.Errorf("%+v", d)
 	}

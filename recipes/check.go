@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"tune/quantize"
 )
 
 // Check returns what is wrong with the values and their combination. File and position are left out.
@@ -22,10 +20,7 @@ func (r *Recipe) Check() []Problem {
 	bad(r.Base == "", "base", "expected a model, found nothing")
 	bad(strings.HasPrefix(r.Base, "builtin:") && r.Base != Builtin, "base", "expected %s, found %q", Builtin, r.Base)
 	oneOf("precision", r.Precision, "auto", "bf16", "f32")
-	oneOf("export.type", r.Export.Type, "bf16", "f16", "f32")
-	if err := checkGGUF(r.Export.GGUF); err != nil {
-		bad(true, "export.gguf", "%v", err)
-	}
+	checkExport(r.Export, bad)
 	for _, p := range r.Data.Validate() {
 		bad(true, "data."+p.Path, "%s", p.Message)
 	}
@@ -44,19 +39,4 @@ func (r *Recipe) Check() []Problem {
 	held := len(r.Data.Valid) > 0 || r.Data.ValidShare > 0
 	bad(r.Eval.Every > 0 && !held, "eval.every", "expected 0 without data.valid or data.valid_share, found %d", r.Eval.Every)
 	return ps
-}
-
-// checkGGUF accepts "none" and the mixes that a recipe can make without more than the model.
-func checkGGUF(name string) error {
-	if name == "none" {
-		return nil
-	}
-	mix, err := quantize.ParseMix(name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("expected none or a mix such as q8_0 or Q4_K_M, found %q", name)
-	case mix.NeedsImportance():
-		return fmt.Errorf("%s needs an importance matrix: export bf16, then use tune imatrix and tune quantize", mix.Name)
-	}
-	return nil
 }

@@ -208,6 +208,9 @@ func describe(t reflect.Type) string {
 	if t == reflect.TypeFor[Size]() {
 		return "a size such as 2GiB or 95MB"
 	}
+	if t == reflect.TypeFor[[]Artifact]() {
+		return "a list such as [{merged: bf16}, {gguf: Q4_K_M}]"
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"

@@ -32,21 +32,14 @@ type Recipe struct {
 	LoRA      lora.Config      `yaml:"lora" json:"lora,omitempty"`
 	Train     train.Config     `yaml:"train" json:"train,omitempty"`
 	Eval      train.EvalConfig `yaml:"eval" json:"eval,omitempty"`
-	Export    Export           `yaml:"export" json:"export,omitempty"`
+	Export    []Artifact       `yaml:"export" json:"export,omitempty" jsonschema:"description=what is written after training beside the adapter or the checkpoint; [] is nothing"`
 	Output    string           `yaml:"output" json:"output,omitempty" jsonschema:"description=folder for results"`
-}
-
-// Export is the `export` section: what is written after training beside the adapter or the checkpoint.
-type Export struct {
-	Merged bool   `yaml:"merged" json:"merged,omitempty" jsonschema:"description=write the merged model as a Hugging Face folder"`
-	Type   string `yaml:"type" json:"type,omitempty" jsonschema:"enum=bf16,enum=f16,enum=f32,description=storage type of the merged model"`
-	GGUF   string `yaml:"gguf" json:"gguf,omitempty" jsonschema:"description=mix of the GGUF file such as q8_0 or Q4_K_M; none writes no such file"`
 }
 
 // Default is a recipe in which nothing is set.
 func Default() Recipe {
 	return Recipe{Base: Builtin, Precision: "auto", Seed: 1, Data: data.Default(), LoRA: lora.Default(), Train: train.Defaults(),
-		Eval: train.EvalDefaults(), Export: Export{Merged: true, Type: "bf16", GGUF: "q8_0"}}
+		Eval: train.EvalDefaults(), Export: []Artifact{{Merged: "bf16"}, {GGUF: "Q8_0"}}}
 }
 
 // Override is one key=value of the command line.

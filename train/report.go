@@ -28,6 +28,7 @@ type Report struct {
 	Metrics     []Metric
 	Data        []Fact
 	Environment []Fact
+	Exports     [][]string // exported files beside the trained model; the first row is the heading
 	Outputs     []Fact
 	Recipe      string // resolved, YAML
 	Samples     []Sample
