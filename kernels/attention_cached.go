@@ -50,32 +50,57 @@ func (x *attend) runPiece(worker, t int) {
 
 // piece computes the outputs of some query heads over the keys lo ... hi-1 of one key head.
 func (a Attention) piece(out, q, k, v []float32, kv, heads, lo, hi int, work []float32) {
-	s := cut(&work, tileRows*scoreKeys)
-	d := (a.D + 15) &^ 15
-	acc := cut(&work, tileRows*d)
-	clear(acc)
-	var top, sum, keep [tileRows]float32
-	for h := range top {
-		top[h] = float32(math.Inf(-1))
-	}
+	f := newFold(a, work)
 	for ; lo < hi; lo += scoreKeys {
-		n, at := min(scoreKeys, hi-lo), (lo*a.K+kv)*a.D
-		vecProduct(heads, false, &s[0], scoreKeys, &q[0], a.D, unsafe.Pointer(&k[at]), 4*a.K*a.D, a.D, n)
-		for h := range heads {
-			s := s[h*scoreKeys:][:n]
-			Scale(s, a.Scale, s)
-			m := max(top[h], maxNum(s))
-			scaleExp(s, m, 1)
-			keep[h] = exp(top[h] - m)
-			sum[h] = keep[h]*sum[h] + Dot(s, ones[:])
-			top[h] = m
-		}
-		a.addValues(acc, d, s, keep[:], v[at:], heads, n)
+		at := (lo*a.K + kv) * a.D
+		f.add(q, k[at:], v[at:], heads, min(scoreKeys, hi-lo))
 	}
+	f.finish(out, heads)
+}
+
+// fold is the softmax over keys that come in blocks, for some query heads of one key head.
+type fold struct {
+	a              Attention
+	d              int
+	s, acc         []float32
+	top, sum, keep [tileRows]float32
+}
+
+// newFold takes tileRows·(scoreKeys + D rounded up to 16) values of working memory.
+func newFold(a Attention, work []float32) fold {
+	f := fold{a: a, d: (a.D + 15) &^ 15}
+	f.s = cut(&work, tileRows*scoreKeys)
+	f.acc = cut(&work, tileRows*f.d)
+	clear(f.acc)
+	for h := range f.top {
+		f.top[h] = float32(math.Inf(-1))
+	}
+	return f
+}
+
+// add takes n <= scoreKeys more keys and values, rows K·D apart.
+func (f *fold) add(q, k, v []float32, heads, n int) {
+	a := &f.a
+	vecProduct(heads, false, &f.s[0], scoreKeys, &q[0], a.D, unsafe.Pointer(&k[0]), 4*a.K*a.D, a.D, n)
 	for h := range heads {
-		out := out[h*(a.D+2):]
-		copy(out[:a.D], acc[h*d:])
-		out[a.D], out[a.D+1] = top[h], sum[h]
+		s := f.s[h*scoreKeys:][:n]
+		Scale(s, a.Scale, s)
+		m := max(f.top[h], maxNum(s))
+		scaleExp(s, m, 1)
+		f.keep[h] = exp(f.top[h] - m)
+		f.sum[h] = f.keep[h]*f.sum[h] + Dot(s, ones[:])
+		f.top[h] = m
+	}
+	a.addValues(f.acc, f.d, f.s, f.keep[:], v, heads, n)
+}
+
+// finish writes D unnormalized outputs, the maximum and the sum of each head.
+func (f *fold) finish(out []float32, heads int) {
+	d := f.a.D
+	for h := range heads {
+		out := out[h*(d+2):]
+		copy(out[:d], f.acc[h*f.d:])
+		out[d], out[d+1] = f.top[h], f.sum[h]
 	}
 }
 

@@ -20,12 +20,17 @@ type attend struct {
 	cols, kpairs     int            // units per block
 	rows, qpairs     int
 	// The methods as functions, made once.
-	pieceTask, packTask, rowsTask, packBackTask, keysTask func(worker, task int)
+	pieceTask, packTask, rowsTask, packBackTask, keysTask, packPageTask, partTask, stepTask func(worker, task int)
+
+	paged *Paged     // of paged attention
+	parts [][2]int32 // its tasks: span, query block
+	zeros []int32    // its starts
 }
 
 func (x *attend) bind(p *Pool) {
 	x.pool = p
 	x.pieceTask, x.packTask, x.rowsTask, x.packBackTask, x.keysTask = x.runPiece, x.runPack, x.runRows, x.runPackBack, x.runKeys
+	x.packPageTask, x.partTask, x.stepTask = x.runPackPage, x.runPart, x.runStep
 }
 
 // begin takes the Pool for one call, end gives it back; a nil Pool gets one of its own.
@@ -91,36 +96,51 @@ func (x *attend) runRows(worker, t int) {
 	kv, t := t/(group*x.queryBlocks), t%(group*x.queryBlocks)
 	qb, h := x.queryBlocks-1-t/group, kv*group+t%group
 	at := kv * x.keyBlocks
-	work := x.pool.workspace(worker, blockRows*(x.row+blockKeys+x.width+2+sumLanes))
-	x.forwardBlock(x.kc[at*x.cols:], x.vp[at*x.kpairs:], work, qb, h)
+	work := x.pool.workspace(worker, x.blockWork())
+	x.forwardBlock(&x.blocks, blockOperands{x.kc[at*x.cols:], x.vp[at*x.kpairs:], x.q, x.o, x.lse, nil}, work, qb, h)
 }
 
-// forwardBlock computes the outputs of one query block and head.
-func (x *attend) forwardBlock(kc, vp, work []float32, qb, h int) {
+// blockOperands are packed keys and values of one key head, and queries and outputs; lse may be nil. pages, if not nil, says which
+// packed block each key block is.
+type blockOperands struct {
+	kc, vp, q, o, lse []float32
+	pages             []int32
+}
+
+// blockWork is the working memory of forwardBlock.
+func (x *attend) blockWork() int { return blockRows * (x.row + blockKeys + x.width + 2 + sumLanes) }
+
+// forwardBlock computes the outputs of one query block and head of b.
+func (x *attend) forwardBlock(b *blocks, m blockOperands, work []float32, qb, h int) {
 	i0 := qb * blockRows
-	n := min(blockRows, x.n-i0)
+	n := min(blockRows, b.n-i0)
+	rows := (n + tileRows - 1) / tileRows * tileRows
 	qr, s, acc := cut(&work, x.rows), cut(&work, blockRows*blockKeys), cut(&work, blockRows*x.width)
 	top, sum, keep := cut(&work, blockRows), cut(&work, blockRows*sumLanes), cut(&work, blockRows)
-	packRows(x.half, qr, x.row, blockRows, x.q[x.queryRow(i0, h):], x.H*x.D, n, x.D, x.Scale*log2e)
-	clear(acc)
-	clear(sum)
-	for r := range top {
+	packRows(x.half, qr, x.row, rows, m.q[x.queryRow(i0, h):], x.H*x.D, n, x.D, x.Scale*log2e)
+	clear(acc[:rows*x.width])
+	clear(sum[:rows*sumLanes])
+	for r := range rows {
 		top[r] = -math.MaxFloat32
 	}
 	var mask [blockRows]uint64
-	lo, hi := x.sight(qb)
+	lo, hi := b.sight(qb)
 	for kb := lo; kb < hi; kb++ {
-		ra, rb := x.masks(&mask, qb, kb)
+		ra, rb := b.masks(&mask, qb, kb)
 		if ra >= rb {
 			continue
+		}
+		at := kb
+		if m.pages != nil {
+			at = int(m.pages[kb])
 		}
 		for step := rowsAtOnce(mask[ra:rb]); ra < rb; ra += step {
 			step = min(step, rb-ra)
 			if lo, hi := columns(mask[ra : ra+step]); lo < hi {
 				s, keep := s[ra*blockKeys:], keep[ra:]
-				mulTile(x.half, step, hi-lo, x.depth, qr[ra*x.row:], x.row, 1, kc[kb*x.cols+lo:], blockKeys, s[lo:], blockKeys, nil)
+				mulTile(x.half, step, hi-lo, x.depth, qr[ra*x.row:], x.row, 1, m.kc[at*x.cols+lo:], blockKeys, s[lo:], blockKeys, nil)
 				softmaxRows(x.half, s, mask[ra:ra+step], top[ra:], sum[ra*sumLanes:], keep)
-				x.mul(step, (hi-lo)/x.pairs, s[lo/x.pairs:], blockKeys, 1, vp[kb*x.kpairs+lo/x.pairs*x.width:], acc[ra*x.width:], keep)
+				x.mul(step, (hi-lo)/x.pairs, s[lo/x.pairs:], blockKeys, 1, m.vp[at*x.kpairs+lo/x.pairs*x.width:], acc[ra*x.width:], keep)
 			}
 		}
 	}
@@ -130,9 +150,9 @@ func (x *attend) forwardBlock(kc, vp, work []float32, qb, h int) {
 		for _, part := range sum[r*sumLanes:][:sumLanes] {
 			total += part
 		}
-		Scale(x.o[at:at+x.D], 1/total, acc[r*x.width:])
-		if x.lse != nil {
-			x.lse[(i0+r)*x.H+h] = (top[r] + float32(math.Log2(float64(total)))) * ln2
+		Scale(m.o[at:at+x.D], 1/total, acc[r*x.width:])
+		if m.lse != nil {
+			m.lse[(i0+r)*x.H+h] = (top[r] + float32(math.Log2(float64(total)))) * ln2
 		}
 	}
 }

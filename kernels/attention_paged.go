@@ -1,0 +1,138 @@
+package kernels
+
+// Paged attention: many sequences, whose keys and values lie in pages that sequences may share. A page holds the keys and values of
+// up to PageRows consecutive tokens of a sequence and begins at a multiple of PageRows of its positions. What a query gets depends
+// on its own sequence alone, to the last bit: not on what else is computed along, nor on what is shared.
+
+// PageRows is the number of tokens of a full page.
+const PageRows = blockKeys
+
+// Rows are N consecutive rows, from row At on, of the keys and values of one source.
+type Rows struct{ Source, At, N int32 }
+
+// Page is where the rows of a page lie, in the order of the sequence.
+type Page []Rows
+
+// Span is query rows of one sequence at consecutive positions.
+type Span struct {
+	Row, N int     // query rows Row ... Row+N-1
+	First  int     // position of the first of them
+	Pages  []int32 // pages of positions 0 ... First+N-1
+}
+
+// Paged is the operands of paged attention.
+type Paged struct {
+	O, Q    []float32   // (N, H, D); rows of no span are left alone
+	K, V    [][]float32 // sources: (rows, K, D) each
+	Pages   []Page
+	Spans   []Span
+	Scratch []float32 // PagedScratch values; PagedSteps needs none
+}
+
+// PagedScratch is the number of float32 values of scratch ForwardPaged needs for so many pages.
+func (a Attention) PagedScratch(pages int) int {
+	b := a.blocks(nil, 0, 0)
+	b.keyBlocks = pages
+	return b.forwardScratch()
+}
+
+// ForwardPaged is Forward for the spans of x: a query at position i sees positions max(0, i-Window+1) ... i of its sequence.
+func (a Attention) ForwardPaged(p *Pool, x *Paged) {
+	w := a.beginPaged(p, x)
+	defer w.endPaged()
+	w.keyBlocks = len(x.Pages)
+	kn := w.K * w.keyBlocks
+	scratch := x.Scratch
+	w.kc, w.vp = cut(&scratch, kn*w.cols), cut(&scratch, kn*w.kpairs)
+	w.parts = w.parts[:0]
+	for s := range x.Spans {
+		for at := 0; at < x.Spans[s].N; at += blockRows {
+			w.parts = append(w.parts, [2]int32{int32(s), int32(at / blockRows)})
+		}
+		for len(w.start) < x.Spans[s].N {
+			w.start = append(w.start, 0)
+		}
+	}
+	w.pool.run(kn, w.packPageTask)
+	w.pool.run(w.H*len(w.parts), w.partTask)
+}
+
+// PagedSteps is ForwardPaged for spans of one query each, whose pages are one Rows each (generation): keys are read where they lie.
+// Its bits are not those of ForwardPaged.
+func (a Attention) PagedSteps(p *Pool, x *Paged) {
+	w := a.beginPaged(p, x)
+	defer w.endPaged()
+	w.pool.run(len(x.Spans)*w.K, w.stepTask)
+}
+
+func (a Attention) beginPaged(p *Pool, x *Paged) *attend {
+	w := a.begin(p, nil, 0)
+	w.start = w.zeros
+	w.paged = x
+	return w
+}
+
+func (x *attend) endPaged() {
+	x.zeros, x.paged = x.start, nil
+	x.end()
+}
+
+// runPackPage packs one page for one key head.
+func (x *attend) runPackPage(worker, t int) {
+	kv, page := t/x.keyBlocks, x.paged.Pages[t%x.keyBlocks]
+	tmp := x.pool.workspace(worker, blockKeys*x.D)
+	packColumns(x.half, block(x.kc, x.cols, t), tmp, x.D, x.gather(tmp, page, x.paged.K, kv), x.D)
+	packPairs(x.half, block(x.vp, x.kpairs, t), x.width, blockKeys, tmp, x.D, x.gather(tmp, page, x.paged.V, kv), x.D, 1)
+}
+
+// gather copies the rows of a page for one key head and returns how many there are.
+func (x *attend) gather(dst []float32, page Page, sources [][]float32, kv int) (n int) {
+	for _, r := range page {
+		src := sources[r.Source]
+		for j := int(r.At); j < int(r.At+r.N); j++ {
+			copy(dst[n*x.D:(n+1)*x.D], src[x.keyRow(j, kv):])
+			n++
+		}
+	}
+	return n
+}
+
+// runPart computes one query block of a span for one head; those of a key head follow each other.
+func (x *attend) runPart(worker, t int) {
+	group := x.H / x.K
+	kv, t := t/(group*len(x.parts)), t%(group*len(x.parts))
+	part, h := x.parts[t/group], kv*group+t%group
+	s := &x.paged.Spans[part[0]]
+	b := x.blocks
+	b.n, b.first, b.keys = s.N, s.First, s.First+s.N
+	q, o := x.paged.Q[s.Row*x.H*x.D:], x.paged.O[s.Row*x.H*x.D:]
+	at := kv * x.keyBlocks
+	work := x.pool.workspace(worker, x.blockWork())
+	x.forwardBlock(&b, blockOperands{x.kc[at*x.cols:], x.vp[at*x.kpairs:], q, o, nil, s.Pages}, work, int(part[1]), h)
+}
+
+// runStep computes the outputs of one query for the heads of one key head.
+func (x *attend) runStep(worker, t int) {
+	s, kv := &x.paged.Spans[t/x.K], t%x.K
+	group, out := x.H/x.K, x.D+2
+	work := x.pool.workspace(worker, tileRows*(scoreKeys+x.width)+vecHeads*out)
+	parts := cut(&work, vecHeads*out)
+	low := x.Attention.low(0, s.First)
+	for h := kv * group; h < (kv+1)*group; h += vecHeads {
+		heads := min(vecHeads, (kv+1)*group-h)
+		at := (s.Row*x.H + h) * x.D
+		f := newFold(x.Attention, work)
+		for page := low / PageRows; page*PageRows <= s.First; page++ {
+			r := x.paged.Pages[s.Pages[page]][0]
+			from := max(0, low-page*PageRows)
+			n := min(PageRows, s.First+1-page*PageRows) - from
+			row := x.keyRow(int(r.At)+from, kv)
+			f.add(x.paged.Q[at:], x.paged.K[r.Source][row:], x.paged.V[r.Source][row:], heads, n)
+		}
+		f.finish(parts, heads)
+		for i := range heads {
+			part := parts[i*out:]
+			Scale(x.paged.O[at+i*x.D:][:x.D], 1/part[x.D+1], part)
+		}
+	}
+}
