@@ -4,10 +4,6 @@ package kernels
 
 func useHalf() bool { return false }
 
-func mulTile(half bool, rows, cols, depth int, x []float32, xr, xd int, y []float32, yd int, c []float32, ldc int, f []float32) {
-	mulTilePlain(half, rows, cols, depth, x, xr, xd, y, yd, c, ldc, f)
-}
-
 func packRows(half bool, dst []float32, stride, rows int, src []float32, ld, n, d int, factor float32) {
 	packRowsPlain(half, dst, stride, rows, src, ld, n, d, factor)
 }

@@ -5,17 +5,11 @@ import (
 	"os"
 )
 
-// cpuLevel orders the instruction sets the kernels are written for; each contains those below it.
+// cpuLevel orders the instruction sets that an architecture's kernels are written for; each contains those below it. Level 0
+// is Go only. levelNames names those of the architecture.
 type cpuLevel int
 
-const (
-	levelPlain      cpuLevel = iota // Go only
-	levelAVX2                       // AVX2, FMA, F16C
-	levelAVX512                     // AVX-512 F, BW, DQ, VL, CD
-	levelAVX512BF16                 // and AVX512_BF16
-)
-
-var levelNames = [...]string{"plain", "avx2", "avx512", "avx512bf16"}
+const levelPlain cpuLevel = 0
 
 func (l cpuLevel) String() string { return levelNames[l] }
 
@@ -42,7 +36,7 @@ func chooseLevel(best cpuLevel, reason, wanted string) (cpuLevel, string) {
 	return best, fmt.Sprintf("TUNE_KERNELS=%s is not one of %v: ignored", wanted, levelNames)
 }
 
-// Level names the instruction set in use: plain, avx2, avx512 or avx512bf16.
+// Level names the instruction set in use: plain, avx2, avx512 or avx512bf16; neon on arm64.
 func Level() string { return level.String() }
 
 // Reason says in a few words why Level is what it is.

@@ -8,6 +8,14 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
+const (
+	levelAVX2       cpuLevel = iota + 1 // AVX2, FMA, F16C
+	levelAVX512                         // AVX-512 F, BW, DQ, VL, CD
+	levelAVX512BF16                     // and AVX512_BF16
+)
+
+var levelNames = []string{"plain", "avx2", "avx512", "avx512bf16"}
+
 // feature is one CPU feature and the level that needs it.
 type feature struct {
 	name  string

@@ -1,8 +1,10 @@
-//go:build !amd64 || purego
+//go:build (!amd64 && !arm64) || purego
 
 package kernels
 
 import "runtime"
+
+var levelNames = []string{"plain"}
 
 // detectLevel: without assembly there is one level.
 func detectLevel() (cpuLevel, string) {

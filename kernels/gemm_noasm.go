@@ -1,4 +1,4 @@
-//go:build !amd64 || purego
+//go:build (!amd64 && !arm64) || purego
 
 package kernels
 
@@ -11,6 +11,13 @@ func fusedFor(*Codec) *[4]fusedProduct { return nil }
 func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
 	vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
 }
+
+func mulTile(half bool, rows, cols, depth int, x []float32, xr, xd int, y []float32, yd int, c []float32, ldc int, f []float32) {
+	mulTilePlain(half, rows, cols, depth, x, xr, xd, y, yd, c, ldc, f)
+}
+
+func dot(x, y []float32) float32                 { return dotPlain(x, y) }
+func axpy(dst []float32, a float32, x []float32) { axpyPlain(dst, a, x) }
 
 func pause() {}
 

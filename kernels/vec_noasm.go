@@ -2,9 +2,7 @@
 
 package kernels
 
-func dot(x, y []float32) float32                       { return dotPlain(x, y) }
 func dot3(x, y, z []float32) float32                   { return dot3Plain(x, y, z) }
-func axpy(dst []float32, a float32, x []float32)       { axpyPlain(dst, a, x) }
 func add(dst, x, y []float32)                          { addPlain(dst, x, y) }
 func mul(dst, x, y []float32)                          { mulPlain(dst, x, y) }
 func scale(dst []float32, a float32, x []float32)      { scalePlain(dst, a, x) }
