@@ -18,8 +18,8 @@ import (
 // lattice is policy, not a description: "a < b" means that b may import a, and what a may import. It is not to be
 // edited to make a build pass; a new arrow is a decision, to be written down in docs/decisions.md. Tests are free.
 const lattice = `
-	NONE < internal/rng, internal/hint, internal/atomicfile, internal/testkit;
-	internal/rng, internal/hint, internal/atomicfile < UTIL;
+	NONE < internal/rng, internal/hint, internal/atomicfile, internal/pyre, internal/testkit;
+	internal/rng, internal/hint, internal/atomicfile, internal/pyre < UTIL;
 
 	# numbers and weights
 	NONE < kernels;
@@ -51,10 +51,10 @@ const lattice = `
 	data, lora, internal/infer < train;
 
 	# evaluating
-	UTIL < eval/ask, eval/stats, eval/sandbox;
+	UTIL < eval/ask, eval/stats, eval/sandbox, eval/textscore;
 	eval/ask, internal/infer < eval/local;
 	eval/ask < eval/endpoint, eval/journal;
-	eval/ask, data, eval/sandbox < eval/task;
+	eval/ask, data, eval/sandbox, eval/textscore < eval/task;
 	eval/task, eval/stats < eval/report;
 	eval/report, eval/journal < eval;
 

@@ -94,12 +94,14 @@ type Template struct {
 }
 
 // Parse reads a Jinja template.
-func Parse(template string) (*Template, error) {
-	tokens, err := lex(template)
+func Parse(template string) (*Template, error) { return parse(template, false) }
+
+func parse(template string, exact bool) (*Template, error) {
+	tokens, err := lex(template, exact)
 	if err != nil {
 		return nil, err
 	}
-	p := &parser{tokens: tokens}
+	p := &parser{tokens: tokens, text: exact}
 	body, _, err := p.body()
 	if err != nil {
 		return nil, err

@@ -30,6 +30,8 @@ type evaluator struct {
 	depth int
 	turn  int32 // 1 + index of the message whose pass of a loop is being written; 0: none
 	marks bool  // record marks
+	// strict makes it an error to write an undefined value, to compare it or to take it for true or false.
+	strict bool
 }
 
 // A rope is text being written.
@@ -112,6 +114,15 @@ func (x *nameExpr) eval(e *evaluator) (any, error) {
 	return undefined{"'" + x.name + "'"}, nil
 }
 
+// known evaluates an expression whose value is looked at.
+func (e *evaluator) known(x expr) (any, error) {
+	v, err := x.eval(e)
+	if u, no := v.(undefined); no && e.strict && err == nil {
+		return nil, u.fail()
+	}
+	return v, err
+}
+
 func evalAll(e *evaluator, list []expr) ([]any, error) {
 	out := make([]any, len(list))
 	for i, x := range list {
@@ -154,7 +165,7 @@ func (x *dictExpr) eval(e *evaluator) (any, error) {
 }
 
 func (x *condExpr) eval(e *evaluator) (any, error) {
-	c, err := x.cond.eval(e)
+	c, err := e.known(x.cond)
 	if err != nil {
 		return nil, err
 	}
@@ -168,12 +179,12 @@ func (x *condExpr) eval(e *evaluator) (any, error) {
 }
 
 func (x *notExpr) eval(e *evaluator) (any, error) {
-	v, err := x.x.eval(e)
+	v, err := e.known(x.x)
 	return !truth(v), err
 }
 
 func (x *andExpr) eval(e *evaluator) (any, error) {
-	v, err := x.a.eval(e)
+	v, err := e.known(x.a)
 	if err != nil || !truth(v) {
 		return v, err
 	}
@@ -181,7 +192,7 @@ func (x *andExpr) eval(e *evaluator) (any, error) {
 }
 
 func (x *orExpr) eval(e *evaluator) (any, error) {
-	v, err := x.a.eval(e)
+	v, err := e.known(x.a)
 	if err != nil || truth(v) {
 		return v, err
 	}
@@ -217,7 +228,7 @@ func (x *signExpr) eval(e *evaluator) (any, error) {
 func (x *concatExpr) eval(e *evaluator) (any, error) {
 	var out str
 	for _, p := range x.parts {
-		v, err := p.eval(e)
+		v, err := e.known(p)
 		if err != nil {
 			return nil, err
 		}
@@ -231,12 +242,12 @@ func (x *concatExpr) eval(e *evaluator) (any, error) {
 }
 
 func (x *compareExpr) eval(e *evaluator) (any, error) {
-	a, err := x.first.eval(e)
+	a, err := e.known(x.first)
 	if err != nil {
 		return nil, err
 	}
 	for i, op := range x.ops {
-		b, err := x.rest[i].eval(e)
+		b, err := e.known(x.rest[i])
 		if err != nil {
 			return nil, err
 		}
@@ -412,6 +423,9 @@ func (f *filterCall) apply(e *evaluator, v any) (any, error) {
 	args, err := f.args.eval(e)
 	if err != nil {
 		return nil, err
+	}
+	if u, no := v.(undefined); no && e.strict && f.name != "default" && f.name != "d" {
+		return nil, u.fail()
 	}
 	out, err := f.f(e, v, args)
 	if err != nil {

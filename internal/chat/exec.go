@@ -45,7 +45,7 @@ func (s *printStmt) exec(e *evaluator) error {
 	if err := e.step(); err != nil {
 		return at(s.line, err)
 	}
-	v, err := s.x.eval(e)
+	v, err := e.known(s.x)
 	if err != nil {
 		return at(s.line, err)
 	}
@@ -56,7 +56,7 @@ func (s *ifStmt) exec(e *evaluator) error {
 	if err := e.step(); err != nil {
 		return at(s.line, err)
 	}
-	v, err := s.cond.eval(e)
+	v, err := e.known(s.cond)
 	if err != nil {
 		return at(s.line, err)
 	}
@@ -121,7 +121,7 @@ func (l *loop) attr(name string) (any, bool) {
 }
 
 func (s *forStmt) exec(e *evaluator) error {
-	v, err := s.in.eval(e)
+	v, err := e.known(s.in)
 	if err != nil {
 		return at(s.line, err)
 	}

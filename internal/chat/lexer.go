@@ -32,18 +32,22 @@ type token struct {
 }
 
 // A lexer cuts a template into tokens, with the options that chat templates are written for: trim_blocks and lstrip_blocks on,
-// one final newline dropped.
+// one final newline dropped; or with none of them.
 type lexer struct {
 	src    string
 	i      int
 	line   int
 	fresh  bool // the last tag took its newline with it, or this is the start: a new line begins at i
+	exact  bool // white space stays as it is written
 	tokens []token
 }
 
-func lex(src string) ([]token, error) {
+func lex(src string, exact bool) ([]token, error) {
 	src = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(src)
-	l := &lexer{src: strings.TrimSuffix(src, "\n"), line: 1, fresh: true}
+	if !exact {
+		src = strings.TrimSuffix(src, "\n")
+	}
+	l := &lexer{src: src, line: 1, fresh: true, exact: exact}
 	for l.i < len(l.src) {
 		if err := l.step(); err != nil {
 			return nil, fmt.Errorf("template: line %d: %w", l.line, err)
@@ -88,7 +92,7 @@ func (l *lexer) step() error {
 	switch {
 	case sign == '-':
 		data = strings.TrimRightFunc(data, isSpace)
-	case sign == 0 && kind != '{':
+	case sign == 0 && kind != '{' && !l.exact:
 		if k := strings.LastIndexByte(data, '\n') + 1; (k > 0 || l.fresh) && strings.TrimFunc(data[k:], isSpace) == "" {
 			data = data[:k]
 		}
@@ -132,7 +136,7 @@ func (l *lexer) after(sign byte, block bool) {
 	case sign == '-':
 		n := len(rest) - len(strings.TrimLeftFunc(rest, isSpace))
 		l.fresh = strings.HasSuffix(l.take(n), "\n")
-	case sign != '+' && block && strings.HasPrefix(rest, "\n"):
+	case sign != '+' && block && !l.exact && strings.HasPrefix(rest, "\n"):
 		l.take(1)
 		l.fresh = true
 	}
@@ -180,7 +184,7 @@ func (l *lexer) raw() (bool, error) {
 		data := l.take(k - l.i)
 		if left == '-' {
 			data = strings.TrimRightFunc(data, isSpace)
-		} else if j := strings.LastIndexByte(data, '\n') + 1; left == 0 && j > 0 && strings.TrimFunc(data[j:], isSpace) == "" {
+		} else if j := strings.LastIndexByte(data, '\n') + 1; left == 0 && !l.exact && j > 0 && strings.TrimFunc(data[j:], isSpace) == "" {
 			data = data[:j]
 		}
 		l.add(token{kind: tokData, s: data})

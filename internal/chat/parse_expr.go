@@ -448,6 +448,9 @@ func (p *parser) filterName() (filterCall, error) {
 		return filterCall{}, err
 	}
 	f := filterNamed(name)
+	if p.text && name == "regex_replace" {
+		f = filterRegexReplace
+	}
 	if f == nil {
 		return filterCall{}, p.errorf("unknown filter %q", name)
 	}

@@ -76,6 +76,7 @@ type parser struct {
 	depth      int
 	loops      int
 	generation bool // a {% generation %} was seen
+	text       bool // a template of text: has the filter regex_replace
 }
 
 func (p *parser) tok() *token { return &p.tokens[p.i] }
