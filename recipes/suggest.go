@@ -3,6 +3,8 @@ package recipes
 import (
 	"reflect"
 	"strings"
+
+	"tune/internal/hint"
 )
 
 // suggest finds the key that was probably meant: one of the same section that is spelled alike, else one of that very
@@ -10,7 +12,7 @@ import (
 func suggest(key string, section reflect.Type, path string, root reflect.Type) string {
 	best, least := "", len(key)/3+1
 	for name := range keysOf(section) {
-		if d := distance(strings.ToLower(key), name); d < least || d == least && best != "" && name < best {
+		if d := hint.Distance(strings.ToLower(key), name); d < least || d == least && best != "" && name < best {
 			best, least = name, d
 		}
 	}
@@ -55,27 +57,4 @@ func walkKeys(t reflect.Type, path string, visit func(path, name string)) {
 			walkKeys(f, join(path, name), visit)
 		}
 	}
-}
-
-// distance is the number of letters to insert, delete, replace or swap with the neighbour to turn a into b.
-func distance(a, b string) int {
-	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
-	for j := range rows[1] {
-		rows[1][j] = j
-	}
-	for i := range len(a) {
-		before, last, now := rows[i%3], rows[(i+1)%3], rows[(i+2)%3]
-		now[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			now[j+1] = min(last[j]+cost, last[j+1]+1, now[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				now[j+1] = min(now[j+1], before[j-1]+1)
-			}
-		}
-	}
-	return rows[(len(a)+1)%3][len(b)]
 }

@@ -30,31 +30,30 @@ type Config struct {
 	Shots                *int // num_fewshot; nil: not said
 	Fewshot              FewshotConfig
 
-	Output      Output
-	Generation  *chat.Dict
-	Repeats     int
-	Filters     []FilterConfig
-	Metrics     []MetricConfig
-	Process     any  // process_results: a Function or nil
-	UnsafeCode  bool // runs what the model writes
-	Query       any  // doc_to_decontamination_query
-	Version     string
-	Metadata    *chat.Dict
+	Output     Output
+	Generation *chat.Dict
+	Repeats    int
+	Filters    []FilterConfig
+	Metrics    []MetricConfig
+	Process    any  // process_results: a Function or nil
+	UnsafeCode bool // runs what the model writes
+	Query      any  // doc_to_decontamination_query
+	Version    string
+	Metadata   *chat.Dict
 }
 
 // Output is what a task asks of a model.
 type Output string
 
-// The output types of task files; Turns, a conversation that a judge reads, is an addition.
+// The output types of task files.
 const (
 	MultipleChoice Output = "multiple_choice"
 	LogLikelihood  Output = "loglikelihood"
 	Rolling        Output = "loglikelihood_rolling"
 	GenerateUntil  Output = "generate_until"
-	Turns          Output = "generate_turns"
 )
 
-var outputs = []Output{MultipleChoice, LogLikelihood, Rolling, GenerateUntil, Turns}
+var outputs = []Output{MultipleChoice, LogLikelihood, Rolling, GenerateUntil}
 
 // FewshotConfig says where worked examples come from and how they are written.
 type FewshotConfig struct {
@@ -101,7 +100,9 @@ type fields struct {
 	wrong []string
 }
 
-func (f *fields) bad(format string, args ...any) { f.wrong = append(f.wrong, fmt.Sprintf(format, args...)) }
+func (f *fields) bad(format string, args ...any) {
+	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
+}
 
 func (f *fields) any(key string) any { v, _ := f.d.Get(key); return v }
 
@@ -292,7 +293,7 @@ func (c *Config) data(f *fields) {
 const defaultNewTokens = 256
 
 func (c *Config) generation(f *fields) {
-	if c.Output != GenerateUntil && c.Output != Turns {
+	if c.Output != GenerateUntil {
 		return
 	}
 	c.Generation = chat.NewDict()
@@ -419,7 +420,7 @@ func (c *Config) check() error {
 	if c.DatasetPath == "" && c.Generate == nil {
 		f.bad("expected dataset_path")
 	}
-	if c.Text == nil && c.Output != Turns {
+	if c.Text == nil {
 		f.bad("expected doc_to_text")
 	}
 	if c.Choice == nil && c.Output == MultipleChoice {

@@ -18,8 +18,13 @@ type Function struct {
 	Name   string // module.name
 }
 
-// String is how results write a function.
-func (f Function) String() string { return f.Folder + "/" + f.Name }
+// String is the function's name in the table. A file of another folder may write folder/module.name.
+func (f Function) String() string {
+	if strings.Contains(f.Name, "/") {
+		return f.Name
+	}
+	return f.Folder + "/" + f.Name
+}
 
 const (
 	maxYAML      = 4 << 20 // bytes of a task file

@@ -180,3 +180,6 @@ func (r *Regexp) failed(err error) error {
 	}
 	return nil
 }
+
+// Quote is re.escape: a pattern that matches s itself.
+func Quote(s string) string { return regexp2.Escape(s) }
