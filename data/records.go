@@ -11,7 +11,11 @@ import (
 // Records goes through the rows of a file, in order, whatever their columns mean: visit gets a row as a dictionary in the
 // order of the columns, with nil for null, and the name of its place. It ends at the first error, its own or visit's.
 func Records(path string, visit func(row *chat.Dict, key string) error) (err error) {
-	f, err := openFile(path, Default())
+	b, err := openLocal(path)
+	if err != nil {
+		return err
+	}
+	f, err := openFile(path, b, Default())
 	if err != nil {
 		return err
 	}
@@ -25,7 +29,7 @@ func Records(path string, visit func(row *chat.Dict, key string) error) (err err
 }
 
 func blockRecords(f file, block int, visit func(*chat.Dict, string) error) error {
-	b, err := f.open(block, 0, nil)
+	b, err := f.open(block, mark{}, nil)
 	if err != nil {
 		return err
 	}
