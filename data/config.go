@@ -16,7 +16,20 @@ type Config struct {
 	// ValidShare moves this share of the train rows, chosen by a hash of their content, to valid; only without Valid.
 	ValidShare float64 `yaml:"valid_share,omitempty" json:"valid_share,omitempty" jsonschema:"minimum=0,maximum=0.5,description=share of train rows (chosen by hash) that become valid when valid is not given"`
 
-	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt/completion,enum=sharegpt,enum=alpaca,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
+	// ValidBy names a column: rows that agree in it go to the same side of ValidShare. Empty: rows are told apart by their content.
+	ValidBy string `yaml:"valid_by,omitempty" json:"valid_by,omitempty" jsonschema:"description=column whose hash decides between train and valid; rows that agree in it stay together"`
+
+	// Mix says how rows of several train sources are drawn, and Until when an epoch of drawing by weights or temperature ends.
+	Mix         string  `yaml:"mix,omitempty" json:"mix,omitempty" jsonschema:"enum=passes,enum=weights,enum=temperature,description=passes: a source's weight is the number of passes over it in an epoch; weights: its share of the rows drawn; temperature: its share is weight * rows^(1/temperature)"`
+	Temperature float64 `yaml:"temperature,omitempty" json:"temperature,omitempty" jsonschema:"minimum=0,description=of mix: temperature; 1 follows the sizes and more evens them out"`
+	Until       string  `yaml:"until,omitempty" json:"until,omitempty" jsonschema:"enum=all,enum=first,description=an epoch of mix: weights or temperature ends when all sources were read through (small ones several times) or when the first one was"`
+
+	// Filter is for sources that have none of their own.
+	Filter     string  `yaml:"filter,omitempty" json:"filter,omitempty" jsonschema:"description=rows to keep: an expression over columns such as chars(text) > 200 && script(text) == 'Latin'"`
+	Dedup      string  `yaml:"dedup,omitempty" json:"dedup,omitempty" jsonschema:"enum=none,enum=exact,enum=minhash,description=rows to drop: equal to an earlier one or as similar as similarity says"`
+	Similarity float64 `yaml:"similarity,omitempty" json:"similarity,omitempty" jsonschema:"minimum=0.5,maximum=1,description=of dedup: minhash: share of common five-word pieces from which rows count as copies"`
+
+	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt/completion,enum=sharegpt,enum=alpaca,enum=preference,enum=kto,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
 	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty" jsonschema:"description=names of the columns where they differ from the usual ones such as prompt: question"`
 
 	Seq        int    `yaml:"seq" json:"seq" jsonschema:"minimum=2,description=longest pack in tokens"`
@@ -40,7 +53,8 @@ type Source struct {
 	Format  string            `yaml:"format,omitempty" json:"format,omitempty"`   // as Config.Format, for this source alone
 	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty"` // as Config.Columns
 	Where   string            `yaml:"where,omitempty" json:"where,omitempty" jsonschema:"description=rows to keep such as split=train or lang!=de; several are joined by commas"`
-	Weight  float64           `yaml:"weight,omitempty" json:"weight,omitempty" jsonschema:"minimum=0,description=passes over this source in one epoch; 0.5 takes half of the rows"`
+	Filter  string            `yaml:"filter,omitempty" json:"filter,omitempty" jsonschema:"description=rows to keep: an expression over columns; see data.filter"`
+	Weight  float64           `yaml:"weight,omitempty" json:"weight,omitempty" jsonschema:"minimum=0,description=passes over this source in one epoch (0.5 takes half of the rows), or what data.mix makes of it"`
 	Limit   int               `yaml:"limit,omitempty" json:"limit,omitempty" jsonschema:"minimum=0,description=first rows to take; 0 for all"`
 }
 
@@ -49,7 +63,8 @@ type Sources []Source
 
 // Default is the configuration of a recipe that names no data.
 func Default() Config {
-	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file", UTF8: "error", Date: "2024-07-26"}
+	return Config{Format: "auto", Seq: 2048, Packing: true, Order: "shuffled", Overlength: "error", Loss: "assistant", Documents: "file",
+		Mix: "passes", Temperature: 1, Until: "all", Dedup: "none", Similarity: 0.8, UTF8: "error", Date: "2024-07-26"}
 }
 
 // Problem is one thing wrong with a Config.
@@ -59,12 +74,14 @@ type Problem struct {
 }
 
 var (
-	formatNames = []string{"auto", "messages", "prompt/completion", "sharegpt", "alpaca", "text", "tokens"}
 	orders      = []string{"file", "shuffled"}
 	overlengths = []string{"error", "truncate", "drop", "split"}
 	losses      = []string{"assistant", "all"}
 	documents   = []string{"file", "blocks", "lines"}
 	utf8s       = []string{"error", "replace"}
+	mixes       = []string{"passes", "weights", "temperature"}
+	untils      = []string{"all", "first"}
+	dedups      = []string{"none", "exact", "minhash"}
 	splits      = []string{"train", "valid", "test"}
 )
 
@@ -93,6 +110,9 @@ func (c Config) Validate() []Problem {
 			if _, err := parseWhere(s.Where); err != nil {
 				add(at+"where", "%v", err)
 			}
+			if _, err := parseFilter(s.Filter); err != nil {
+				add(at+"filter", "%v", err)
+			}
 			if !(s.Weight >= 0 && s.Weight <= 1000) {
 				add(at+"weight", "expected 0 to 1000 passes, found %v", s.Weight)
 			}
@@ -109,6 +129,21 @@ func (c Config) Validate() []Problem {
 	oneOf("loss", c.Loss, losses, false)
 	oneOf("documents", c.Documents, documents, true)
 	oneOf("utf8", c.UTF8, utf8s, true)
+	oneOf("mix", c.Mix, mixes, true)
+	oneOf("until", c.Until, untils, true)
+	oneOf("dedup", c.Dedup, dedups, true)
+	if _, err := parseFilter(c.Filter); err != nil {
+		add("filter", "%v", err)
+	}
+	if c.Mix == "temperature" && !(c.Temperature > 0) {
+		add("temperature", "expected more than 0, found %v", c.Temperature)
+	}
+	if c.Dedup == "minhash" && !(c.Similarity >= 0.5 && c.Similarity <= 1) {
+		add("similarity", "expected 0.5 to 1, found %v", c.Similarity)
+	}
+	if c.ValidBy != "" && c.ValidShare == 0 {
+		add("valid_by", "expected valid_share above 0 with it")
+	}
 	if _, err := time.Parse(time.DateOnly, c.Date); err != nil && c.Date != "" {
 		add("date", "expected a day such as 2024-07-26, found %q", c.Date)
 	}
@@ -162,6 +197,9 @@ func (c Config) sources(split string) Sources {
 		}
 		if s.Columns == nil {
 			s.Columns = c.Columns
+		}
+		if s.Filter == "" {
+			s.Filter = c.Filter
 		}
 		if s.Weight == 0 || split != "train" {
 			s.Weight = 1

@@ -31,7 +31,7 @@ func TestSourcesYAML(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"train:\n- {path: a, sped: 3}": `line 2, column 13: unknown key "sped", expected path, format, columns, where, weight, limit`,
+		"train:\n- {path: a, sped: 3}": `line 2, column 13: unknown key "sped", expected path, format, columns, where, filter, weight, limit`,
 		"train: {path: [1, 2]}":        "cannot",
 		"train: [[a]]":                 "expected a path or a source",
 	} {

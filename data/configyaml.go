@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-var sourceKeys = []string{"path", "format", "columns", "where", "weight", "limit"}
+var sourceKeys = []string{"path", "format", "columns", "where", "filter", "weight", "limit"}
 
 // UnmarshalYAML reads a path, a source, or a list of either. Unknown keys are errors that name their line and column.
 func (ss *Sources) UnmarshalYAML(node *yaml.Node) error {

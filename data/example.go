@@ -1,10 +1,23 @@
 package data
 
+import "fmt"
+
 // Example is one row as tokens.
 type Example struct {
 	IDs    []int32 // (T)
 	Labels []int32 // (T): the token to predict at position i, IDs[i] itself, or -100 where nothing is supervised
 	Key    string  // file:row, for messages
+	Role   Role
+	// Rejected is the worse answer to the same prompt, beside a Chosen one.
+	Rejected *Example
+}
+
+// size is the number of tokens of an example with its pair.
+func (e *Example) size() int {
+	if e.Rejected == nil {
+		return len(e.IDs)
+	}
+	return len(e.IDs) + len(e.Rejected.IDs)
 }
 
 // Supervised counts the labels that a model is trained on: those that a token before them can predict.
@@ -27,13 +40,16 @@ type Pack struct {
 	Doc    []int32 // (T): number of the document
 	// Keys name the rows of the documents.
 	Keys       []string // (Docs)
+	Roles      []Role   // (Docs): a Chosen document is followed by its Rejected one
 	Docs       int
 	Supervised int // labels that are not -1
 }
 
 // Stats counts what a stream has read since it was opened or sought: rows, and what became of them.
 type Stats struct {
-	Rows       int `json:"rows"`       // read, after where and limit
+	Rows       int `json:"rows"`       // read, after where, filter, dedup and limit
+	Filtered   int `json:"filtered"`   // rows that where or filter did not keep
+	Duplicates int `json:"duplicates"` // rows that dedup did not keep
 	Examples   int `json:"examples"`   // documents in packs; more than rows when long ones were split
 	Tokens     int `json:"tokens"`     // in packs
 	Supervised int `json:"supervised"` // labels in packs
@@ -43,6 +59,7 @@ type Stats struct {
 	Dropped    int `json:"dropped"`   // rows that are in no pack
 	Split      int `json:"split"`     // rows that became several documents
 	Empty      int `json:"empty"`     // rows without text, which are in no pack
+	Unwanted   int `json:"unwanted"`  // rejected and undesirable answers, which only Options.Pairs takes
 	Repaired   int `json:"repaired"`  // rows that held invalid UTF-8
 	Seq        int `json:"seq"`
 }
@@ -81,4 +98,22 @@ func (p *Place) pass(b batch, i int) {
 	if b.ends != nil {
 		p.Offset, p.Line = b.ends[i].offset, b.ends[i].line
 	}
+}
+
+// Line says in a line what became of the rows: every loss is named.
+func (s Stats) Line() string {
+	text := fmt.Sprintf("%d rows -> %d packs, %.1f %% full", s.Rows, s.Packs, 100*s.Fill())
+	for _, x := range []struct {
+		n    int
+		what string
+	}{{s.Dropped, "dropped: too long"}, {s.Truncated, "truncated"}, {s.Split, "split"}, {s.Empty, "empty"}, {s.Filtered, "filtered out"},
+		{s.Duplicates, "duplicates left out"}, {s.Unwanted, "bad answers left out"}, {s.Repaired, "with invalid UTF-8 replaced"}} {
+		if x.n > 0 {
+			text += fmt.Sprintf(", %d %s", x.n, x.what)
+		}
+	}
+	if s.Lost > 0 {
+		text += fmt.Sprintf("; %d tokens lost", s.Lost)
+	}
+	return text
 }

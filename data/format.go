@@ -26,22 +26,67 @@ type formatEntry struct {
 	name    string
 	detect  []string // columns that a file of this format has
 	columns []string // keys of Config.Columns that it reads
-	item    func(r formatRow) (item, error)
+	truth   string   // the one of them that must hold true or false for auto, "" for none
+	item    func(r formatRow) (rowItem, error)
+}
+
+// why says by what auto recognised a format.
+func (f formatEntry) why(names map[string]string) string {
+	var columns []string
+	for _, key := range f.detect {
+		columns = append(columns, columnName(names, key))
+	}
+	if len(columns) == 1 {
+		return "it has a column " + columns[0]
+	}
+	return "it has columns " + strings.Join(columns[:len(columns)-1], ", ") + " and " + columns[len(columns)-1]
 }
 
 // formats lists the formats in the order in which auto tries them.
 var formats = []formatEntry{
-	{"messages", []string{"messages"}, []string{"messages", "tools"}, messagesItem},
-	{"sharegpt", []string{"conversations"}, []string{"conversations", "system", "tools"}, shareGPTItem},
-	{"alpaca", []string{"instruction", "output"}, []string{"system", "instruction", "input", "output"}, alpacaItem},
-	{"prompt/completion", []string{"prompt", "completion"}, []string{"prompt", "completion", "tools"}, promptItem},
-	{"tokens", []string{"ids"}, []string{"ids", "labels"}, tokensItem("ids")},
-	{"tokens", []string{"input_ids"}, []string{"input_ids", "labels"}, tokensItem("input_ids")},
-	{"text", []string{"text"}, []string{"text"}, textItem},
+	{"preference", []string{"chosen", "rejected"},
+		[]string{"chosen", "rejected", "prompt", "messages", "conversations", "system", "instruction", "input", "tools"}, "", preferenceItem},
+	{"kto", []string{"messages", "label"}, []string{"messages", "tools", "label"}, "label", judged("label", messagesItem)},
+	{"kto", []string{"prompt", "completion", "label"}, []string{"prompt", "completion", "tools", "label"}, "label", judged("label", promptItem)},
+	{"kto", []string{"messages", "kto_tag"}, []string{"messages", "tools", "kto_tag"}, "kto_tag", judged("kto_tag", messagesItem)},
+	{"kto", []string{"instruction", "output", "kto_tag"}, []string{"system", "instruction", "input", "output", "kto_tag"}, "kto_tag", judged("kto_tag", alpacaItem)},
+	{"messages", []string{"messages"}, []string{"messages", "tools"}, "", one(messagesItem)},
+	{"sharegpt", []string{"conversations"}, []string{"conversations", "system", "tools"}, "", one(shareGPTItem)},
+	{"alpaca", []string{"instruction", "output"}, []string{"system", "instruction", "input", "output"}, "", one(alpacaItem)},
+	{"prompt/completion", []string{"prompt", "completion"}, []string{"prompt", "completion", "tools"}, "", one(promptItem)},
+	{"tokens", []string{"ids"}, []string{"ids", "labels"}, "", one(tokensItem("ids"))},
+	{"tokens", []string{"input_ids"}, []string{"input_ids", "labels"}, "", one(tokensItem("input_ids"))},
+	{"text", []string{"text"}, []string{"text"}, "", one(textItem)},
+}
+
+// formatNames are the values of Config.Format.
+var formatNames = formatList()
+
+func formatList() []string {
+	names := []string{"auto"}
+	for _, f := range formats {
+		if !slices.Contains(names, f.name) {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }
 
 // columnKeys are the names that Config.Columns may map to other columns.
-var columnKeys = []string{"messages", "conversations", "tools", "system", "prompt", "completion", "instruction", "input", "output", "text", "ids", "input_ids", "labels"}
+var columnKeys = columnList()
+
+func columnList() []string {
+	var keys []string
+	for _, f := range formats {
+		for _, k := range f.columns {
+			if !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
 
 // formatRow is a row whose columns are named by the keys of Config.Columns.
 type formatRow struct {
@@ -72,8 +117,9 @@ func (r formatRow) need(key string) (string, error) {
 	return s, err
 }
 
-// pickFormat finds the format of a file with the given columns.
-func pickFormat(s Source, columns []string) (formatEntry, error) {
+// pickFormat finds the format of a file with the given columns. isTruth tells whether a column holds true or false; it is
+// asked where the names fit: other data has labels too.
+func pickFormat(s Source, columns []string, isTruth func(column string) bool) (formatEntry, error) {
 	has := func(key string) bool { return slices.Contains(columns, columnName(s.Columns, key)) }
 	var missing error
 	for _, f := range formats {
@@ -81,6 +127,9 @@ func pickFormat(s Source, columns []string) (formatEntry, error) {
 			continue
 		}
 		i := slices.IndexFunc(f.detect, func(key string) bool { return !has(key) })
+		if i < 0 && s.Format == "auto" && f.truth != "" && !isTruth(columnName(s.Columns, f.truth)) {
+			continue
+		}
 		if i < 0 {
 			return f, nil
 		}
@@ -112,11 +161,15 @@ func messagesItem(r formatRow) (item, error) {
 
 var errNoMessages = errors.New("expected a list of messages, found null or no such column")
 
-// messagesOf reads a list of messages, also one that is stored as JSON text in a string.
+// messagesOf reads a list of messages, {role, content} or {from, value}, also one that is stored as JSON text in a string.
 func messagesOf(raw []byte) ([]chat.Message, error) {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
 		raw = []byte(text)
+	}
+	var turns []struct{ From, Value, Role *string }
+	if json.Unmarshal(raw, &turns) == nil && len(turns) > 0 && turns[0].From != nil && turns[0].Role == nil {
+		return turnsOf(raw)
 	}
 	return chat.MessagesFromJSON(raw)
 }
@@ -172,38 +225,54 @@ var shareGPTRoles = map[string]string{
 	"function_call": "call", "observation": "tool", "tool": "tool", "function_response": "tool",
 }
 
-// shareGPTItem reads conversations of {from, value} turns, function_call and observation turns among them.
+// turnsOf reads a list of {from, value} turns, function_call and observation turns among them.
+func turnsOf(raw []byte) ([]chat.Message, error) {
+	var turns []struct{ From, Value string }
+	if err := json.Unmarshal(raw, &turns); err != nil {
+		return nil, fmt.Errorf("expected a list of {from, value}: %w", err)
+	}
+	var messages []chat.Message
+	for i, t := range turns {
+		m := chat.Message{Role: shareGPTRoles[t.From], Content: t.Value}
+		switch m.Role {
+		case "":
+			return nil, fmt.Errorf("turn %d: unknown speaker %q", i+1, t.From)
+		case "call":
+			var err error
+			if m, err = toolCall(t.Value); err != nil {
+				return nil, fmt.Errorf("turn %d: %w", i+1, err)
+			}
+		}
+		messages = append(messages, m)
+	}
+	return messages, nil
+}
+
+// shareGPTItem reads conversations, with the system message in a column of its own where there is one.
 func shareGPTItem(r formatRow) (item, error) {
 	raw, ok, err := r.json("conversations")
 	if err != nil || !ok {
 		return item{}, errors.Join(errNoMessages, err)
 	}
-	var turns []struct{ From, Value, Role, Content string }
-	if err := json.Unmarshal(raw, &turns); err != nil {
-		return item{}, fmt.Errorf("conversations: expected a list of {from, value}: %w", err)
+	turns, err := messagesOf(raw)
+	if err != nil {
+		return item{}, fmt.Errorf("conversations: %w", err)
 	}
-	c := &chat.Conversation{}
-	system, ok, err := r.text("system")
+	system, err := r.system()
 	if err != nil {
 		return item{}, err
 	}
-	if ok && system != "" {
-		c.Messages = append(c.Messages, chat.Message{Role: "system", Content: system})
+	tools, err := r.tools()
+	return item{chat: &chat.Conversation{Messages: append(system, turns...), Tools: tools}}, err
+}
+
+// system is the column system as a message, when it holds one.
+func (r formatRow) system() ([]chat.Message, error) {
+	s, ok, err := r.text("system")
+	if err != nil || !ok || s == "" {
+		return nil, err
 	}
-	for i, t := range turns {
-		m := chat.Message{Role: shareGPTRoles[t.From+t.Role], Content: t.Value + t.Content}
-		switch m.Role {
-		case "":
-			return item{}, fmt.Errorf("conversations: turn %d: unknown speaker %q", i+1, t.From+t.Role)
-		case "call":
-			if m, err = toolCall(m.Content); err != nil {
-				return item{}, fmt.Errorf("conversations: turn %d: %w", i+1, err)
-			}
-		}
-		c.Messages = append(c.Messages, m)
-	}
-	c.Tools, err = r.tools()
-	return item{chat: c}, err
+	return []chat.Message{{Role: "system", Content: s}}, nil
 }
 
 // toolCall makes an assistant message of the JSON text of a call.
@@ -218,28 +287,29 @@ func toolCall(text string) (chat.Message, error) {
 
 // alpacaItem reads instruction, input and output as one user and one assistant turn; input follows on a line of its own.
 func alpacaItem(r formatRow) (item, error) {
-	instruction, err := r.need("instruction")
+	messages, err := r.instruction()
 	if err != nil {
 		return item{}, err
 	}
 	output, err := r.need("output")
+	return item{chat: &chat.Conversation{Messages: append(messages, chat.Message{Role: "assistant", Content: output})}}, err
+}
+
+// instruction is the prompt of a row in the Alpaca format.
+func (r formatRow) instruction() ([]chat.Message, error) {
+	text, err := r.need("instruction")
 	if err != nil {
-		return item{}, err
+		return nil, err
 	}
-	c := &chat.Conversation{}
-	for _, key := range []string{"system", "input"} {
-		s, ok, err := r.text(key)
-		switch {
-		case err != nil:
-			return item{}, err
-		case ok && s != "" && key == "system":
-			c.Messages = append(c.Messages, chat.Message{Role: "system", Content: s})
-		case ok && s != "":
-			instruction += "\n" + s
-		}
+	input, ok, err := r.text("input")
+	if err != nil {
+		return nil, err
 	}
-	c.Messages = append(c.Messages, chat.Message{Role: "user", Content: instruction}, chat.Message{Role: "assistant", Content: output})
-	return item{chat: c}, nil
+	if ok && input != "" {
+		text += "\n" + input
+	}
+	system, err := r.system()
+	return append(system, chat.Message{Role: "user", Content: text}), err
 }
 
 // textItem reads a document for training on running text.

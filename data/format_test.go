@@ -161,7 +161,7 @@ func TestRealFiles(t *testing.T) {
 		documentsOf(t, packs, cfg.Seq)
 		st := s.Stats()
 		t.Logf("%s: %+v, %.1f %% full", c.path, st, 100*st.Fill())
-		if st.Rows != c.rows || st.Examples+st.Empty != c.rows {
+		if st.Rows != c.rows || st.Examples+st.Empty+st.Unwanted != c.rows {
 			t.Errorf("%s: %d rows, %d documents, want %d", c.path, st.Rows, st.Examples, c.rows)
 		}
 		p := packs[0]

@@ -90,7 +90,14 @@ func (r *rooms) take(need int) (pack, room int, ok bool) {
 
 // buildPack lays documents one after another. Each sees itself alone, counts its positions from zero, and predicts nothing
 // with its last token.
-func buildPack(docs []*Example) *Pack {
+func buildPack(rows []*Example) *Pack {
+	var docs []*Example
+	for _, r := range rows {
+		docs = append(docs, r)
+		if r.Rejected != nil {
+			docs = append(docs, r.Rejected)
+		}
+	}
 	n := 0
 	for _, d := range docs {
 		n += len(d.IDs)
@@ -102,7 +109,7 @@ func buildPack(docs []*Example) *Pack {
 	for k, d := range docs {
 		start := int32(len(p.IDs))
 		p.IDs = append(p.IDs, d.IDs...)
-		p.Keys = append(p.Keys, d.Key)
+		p.Keys, p.Roles = append(p.Keys, d.Key), append(p.Roles, d.Role)
 		for i := range d.IDs {
 			label := int32(-1)
 			if i+1 < len(d.Labels) && d.Labels[i+1] != ignored {

@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/fnv"
 	"math/bits"
 	"slices"
@@ -19,36 +20,34 @@ type Scanned struct {
 // was.
 func (s *Stream) Scan(ctx context.Context, visit func(Scanned) bool) error {
 	for _, o := range s.sources {
-		r := &reader{source: o, order: identity(len(o.blocks)), passes: 1}
-		defer r.close()
-		for done := false; !done; {
-			var chunk []drawn
-			for len(chunk) < chunkRows && !done {
-				d, ok, err := r.next()
-				if err != nil {
-					return err
-				}
-				if done = !ok; ok {
-					chunk = append(chunk, d)
-				}
-			}
-			if ctx.Err() != nil {
-				return errCanceled
-			}
+		r := &reader{source: o, order: fileOrder, passes: 1}
+		stop := false
+		err := r.chunks(ctx, func(chunk []drawn) error {
 			out := make([]Scanned, len(chunk))
 			parallel(len(chunk), func(i int) {
-				ex, _, err := s.example(chunk[i])
+				ex, _, err := s.example(chunk[i], &Stats{})
 				out[i] = Scanned{ex, err}
 			})
 			for _, x := range out {
-				if !visit(x) {
-					return nil
+				if stop = !visit(x); stop {
+					return errStop
 				}
 			}
+			return nil
+		})
+		r.close()
+		if stop {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// errStop ends a walk early.
+var errStop = errors.New("stop")
 
 // Summary is what there is to know about the rows of a split before training on them.
 type Summary struct {

@@ -13,7 +13,6 @@ import (
 
 	"tune/internal/chat"
 	"tune/internal/hint"
-	"tune/internal/rng"
 	"tune/internal/tokenizer"
 )
 
@@ -24,6 +23,7 @@ type Options struct {
 	Tokenizer *tokenizer.Tokenizer // nil: rows must be token ids
 	Vocab     int                  // ids and labels of token rows lie below it; 0: the tokenizer's
 	Template  *chat.Template       // nil is an error only when a row is a conversation
+	Pairs     bool                 // rows of preference give both answers, and rows judged bad are kept; else good answers alone
 	Cache     string               // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
 }
 
@@ -76,9 +76,6 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(c.Valid) == 0 && o.Split != "test" {
-			opened.share, opened.valid = c.ValidShare, o.Split == "valid"
-		}
 		s.sources = append(s.sources, opened)
 		blocks += len(opened.blocks)
 	}
@@ -87,6 +84,11 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 	}
 	if s.encoder, err = newEncoder(o, c); err != nil {
 		return nil, err
+	}
+	if c.Dedup != "" && c.Dedup != "none" {
+		if err := s.dedupe(context.Background()); err != nil {
+			return nil, err
+		}
 	}
 	s.loader = newLoader(s)
 	s.stats.Seq = c.Seq
@@ -221,11 +223,14 @@ func (s *Stream) Stats() Stats { return s.stats }
 
 func (s *Stats) add(o Stats) {
 	s.Rows += o.Rows
+	s.Filtered += o.Filtered
+	s.Duplicates += o.Duplicates
 	s.Truncated += o.Truncated
 	s.Lost += o.Lost
 	s.Dropped += o.Dropped
 	s.Split += o.Split
 	s.Empty += o.Empty
+	s.Unwanted += o.Unwanted
 	s.Repaired += o.Repaired
 }
 
@@ -233,9 +238,10 @@ func (s *Stats) add(o Stats) {
 func (s *Stream) Fingerprint() (string, error) {
 	h := sha256.New()
 	c := s.config
-	fmt.Fprintf(h, "%d %v %s %s %s %v %s\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare, c.UTF8)
+	fmt.Fprintf(h, "%d %v %s %s %s %v %q %s %s %v %s %s %v\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare, c.ValidBy, c.UTF8,
+		c.Mix, c.Temperature, c.Until, c.Dedup, c.Similarity)
 	for _, o := range s.sources {
-		fmt.Fprintf(h, "%q %q %v %v %d\n", o.Format, o.Where, o.Columns, o.Weight, o.Limit)
+		fmt.Fprintf(h, "%q %q %q %v %v %d\n", o.Format, o.Where, o.Filter, o.Columns, o.Weight, o.Limit)
 		for _, p := range o.paths {
 			f, err := os.Open(p)
 			if err != nil {
@@ -251,32 +257,6 @@ func (s *Stream) Fingerprint() (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// choose picks the source of the next row: in order, or at random in proportion to the rows that each gives to an epoch.
-func choose(readers []*reader, sizes []float64, shuffled bool, draw rng.Stream, n uint64) int {
-	total := 0.0
-	for i, r := range readers {
-		if r.done() {
-			continue
-		}
-		if !shuffled {
-			return i
-		}
-		total += sizes[i]
-	}
-	x := draw.Float64(n) * total
-	found := -1
-	for i, r := range readers {
-		if r.done() {
-			continue
-		}
-		found = i
-		if x -= sizes[i]; x < 0 {
-			break
-		}
-	}
-	return found
 }
 
 var errCanceled = errors.New("data: reading was canceled")

@@ -152,7 +152,11 @@ func TestEveryRowOncePerEpoch(t *testing.T) {
 func TestResume(t *testing.T) {
 	one, two := rowsConfig(t, 900), rowsConfig(t, 600)
 	two.Train = Sources{{Path: tokenRows(t, 300), Where: "kind=a"}, {Path: tokenRows(t, 500), Weight: 1.5, Limit: 400}, {Path: tokenRows(t, 40), Weight: 3}}
-	for name, c := range map[string]Config{"one": one, "mixed": two} {
+	three := two
+	three.Mix, three.Dedup, three.Filter = "weights", "exact", "n % 7 != 3"
+	csv := Default()
+	csv.Seq, csv.Train = 64, Sources{{Path: write(t, "a.csv", "text\n"+strings.Repeat("\"the\ncat\"\nthe dog and the bird\n", 300))}}
+	for name, c := range map[string]Config{"one": one, "mixed": two, "drawn": three, "forward": csv} {
 		for _, tokens := range []int{windowTokens, 1000} {
 			small := func() *Stream {
 				s := open(t, c, "train")
@@ -160,7 +164,7 @@ func TestResume(t *testing.T) {
 				for _, o := range s.sources {
 					o.recut(1000)
 				}
-				s.loader.sizes = newLoader(s).sizes
+				s.loader.shares = newLoader(s).shares
 				return s
 			}
 			whole := small()

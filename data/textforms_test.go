@@ -173,3 +173,6 @@ func parquetBytes[R any](t testing.TB, rows []R, options ...parquet.WriterOption
 	}
 	return b.String()
 }
+
+// parquet1000 makes row groups of a thousand rows.
+var parquet1000 = parquet.MaxRowsPerRowGroup(1000)

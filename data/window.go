@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
 
+	"tune/internal/hint"
 	"tune/internal/rng"
 )
 
@@ -45,7 +47,8 @@ type loader struct {
 	rows    int
 	state   State
 	readers []*reader
-	sizes   []float64
+	shares  []float64 // per source: how often it is drawn from, beside the others
+	endless bool      // sources are drawn from until Config.Until ends the epoch
 	// whole is the unordered content of an epoch that fits in one window, so that later epochs need not be read again.
 	whole []encoded
 	stats Stats
@@ -59,10 +62,24 @@ type encoded struct {
 
 func newLoader(s *Stream) *loader {
 	l := &loader{s: s, tokens: windowTokens, rows: windowRows}
+	l.endless = s.options.Split == "train" && (s.config.Mix == "weights" || s.config.Mix == "temperature")
 	for _, o := range s.sources {
-		l.sizes = append(l.sizes, o.size()*o.Weight)
+		l.shares = append(l.shares, l.share(o))
 	}
 	return l
+}
+
+// share is how often a source is drawn from.
+func (l *loader) share(o *source) float64 {
+	switch {
+	case len(o.blocks) == 0:
+		return 0
+	case !l.endless: // so that all sources end about together
+		return o.size() * o.Weight
+	case l.s.config.Mix == "weights":
+		return o.Weight
+	}
+	return o.Weight * math.Pow(o.size(), 1/l.s.config.Temperature)
 }
 
 // seek continues at a state; its count of packs is not looked at.
@@ -73,6 +90,9 @@ func (l *loader) seek(st State) error {
 	l.readers = nil
 	for i, o := range l.s.sources {
 		r := newReader(o, l.s.options.Seed, st.Epoch, l.s.shuffled())
+		if l.endless {
+			r.passes = math.Inf(1)
+		}
 		if len(st.Places) > 0 {
 			if err := r.seek(st.Places[i]); err != nil {
 				return err
@@ -118,6 +138,9 @@ func (l *loader) load(ctx context.Context) *window {
 
 // repeatable says whether all epochs have the same rows.
 func (l *loader) repeatable() bool {
+	if l.endless {
+		return false
+	}
 	for _, o := range l.s.sources {
 		if o.Weight != float64(int(o.Weight)) {
 			return false
@@ -137,26 +160,17 @@ func (l *loader) places() []Place {
 // fill draws rows until the window is full or the epoch ends.
 func (l *loader) fill(ctx context.Context, w *window) ([]encoded, error) {
 	var out []encoded
-	draw := rng.New(l.s.options.Seed, "data/mix").Sub(uint64(l.state.Epoch))
-	for tokens := 0; tokens < l.tokens && len(out) < l.rows; {
+	for tokens := 0; tokens < l.tokens && len(out) < l.rows && !w.last; {
 		if ctx.Err() != nil {
 			return nil, errCanceled
 		}
-		var chunk []drawn
-		for len(chunk) < chunkRows {
-			i := choose(l.readers, l.sizes, l.s.shuffled(), draw, l.state.Draws)
-			if i < 0 {
-				w.last = true
-				break
-			}
-			l.state.Draws++
-			d, ok, err := l.readers[i].next()
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				chunk = append(chunk, d)
-			}
+		chunk, last, err := l.draw()
+		if err != nil {
+			return nil, err
+		}
+		w.last = last
+		for _, r := range l.readers {
+			r.counted(&w.stats)
 		}
 		rows, err := l.encode(chunk, &w.stats)
 		if err != nil {
@@ -164,15 +178,76 @@ func (l *loader) fill(ctx context.Context, w *window) ([]encoded, error) {
 		}
 		for _, r := range rows {
 			for _, d := range r.docs {
-				tokens += len(d.IDs)
+				tokens += d.size()
 			}
 		}
 		out = append(out, rows...)
-		if w.last {
+	}
+	return out, nil
+}
+
+// draw draws the next chunk of rows; last says that the epoch ends with it.
+func (l *loader) draw() (chunk []drawn, last bool, _ error) {
+	random := rng.New(l.s.options.Seed, "data/mix").Sub(uint64(l.state.Epoch))
+	for len(chunk) < chunkRows {
+		i := l.choose(random.Float64(l.state.Draws))
+		if i < 0 {
+			return chunk, true, nil
+		}
+		l.state.Draws++
+		d, ok, err := l.readers[i].next()
+		if err != nil {
+			return nil, false, err
+		}
+		if l.endless && l.ended() { // the row is of another pass
+			return chunk, true, nil
+		}
+		if ok {
+			chunk = append(chunk, d)
+		}
+	}
+	return chunk, false, nil
+}
+
+// choose picks the source of the next row by a number in [0, 1): at random by the shares, or in the order of the sources; -1
+// when all have ended.
+func (l *loader) choose(x float64) int {
+	random := l.s.shuffled() || l.endless
+	total := 0.0
+	for i, r := range l.readers {
+		if r.done() {
+			continue
+		}
+		if !random {
+			return i
+		}
+		total += l.shares[i]
+	}
+	x *= total
+	found := -1
+	for i, r := range l.readers {
+		if r.done() {
+			continue
+		}
+		found = i
+		if x -= l.shares[i]; x < 0 {
 			break
 		}
 	}
-	return out, nil
+	return found
+}
+
+// ended says whether the sources that Config.Until names have been read through.
+func (l *loader) ended() bool {
+	first, all := false, true
+	for _, r := range l.readers {
+		if len(r.blocks) == 0 {
+			continue
+		}
+		first = first || r.finished() > 0
+		all = all && r.finished() > 0
+	}
+	return all || first && l.s.config.Until == "first"
 }
 
 // encode tokenizes rows on all processors. The first row that fails, in order, is the error.
@@ -212,32 +287,70 @@ func parallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// example tokenizes a row. isText is true for running text.
-func (s *Stream) example(d drawn) (_ Example, isText bool, _ error) {
+// example tokenizes a row. isText is true for running text. st counts answers that nobody asked for.
+func (s *Stream) example(d drawn, st *Stats) (_ Example, isText bool, _ error) {
 	key := d.key(d.i)
 	it, err := d.entry.item(formatRow{d.row, d.names})
 	if err != nil {
 		return Example{}, false, fmt.Errorf("%s: %w", key, err)
 	}
-	ex, err := s.encoder.encode(it)
+	if !s.options.Pairs {
+		switch {
+		case it.role == Undesirable:
+			st.Unwanted++
+			return Example{}, false, nil
+		case it.rejected != nil:
+			st.Unwanted++
+		}
+		it.role, it.rejected = Plain, nil
+	}
+	ex, err := s.encoder.encode(it.item)
+	if err == nil && it.rejected != nil {
+		var other Example
+		other, err = s.encoder.encode(*it.rejected)
+		other.Key, other.Role = key, Rejected
+		ex.Rejected = &other
+	}
 	if err != nil {
 		return Example{}, false, fmt.Errorf("%s: %w", key, err)
 	}
-	ex.Key = key
-	return ex, it.text != nil && it.prompt == 0, nil
+	ex.Key, ex.Role = key, it.role
+	return ex, it.text != nil && it.prompt == 0 && it.rejected == nil, nil
 }
 
 // documents makes the documents of a row.
 func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
-	ex, isText, err := s.example(d)
-	if err != nil {
+	ex, isText, err := s.example(d, st)
+	if err != nil || len(ex.IDs) == 0 && st.Unwanted > 0 {
 		return nil, err
 	}
-	docs, err := fit(ex, s.config.Seq, s.config.Overlength, isText, st)
+	fitOne := fit
+	if ex.Rejected != nil {
+		fitOne = fitPair
+	}
+	docs, err := fitOne(ex, s.config.Seq, s.config.Overlength, isText, st)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ex.Key, err)
 	}
 	return docs, nil
+}
+
+// fitPair applies the overlength policy to a pair, which must share a pack. Cutting it would leave two answers that may no
+// longer differ, so such a pair is dropped or an error.
+func fitPair(ex Example, seq int, policy string, _ bool, st *Stats) ([]Example, error) {
+	n := ex.size()
+	switch {
+	case len(ex.IDs) == 0 || len(ex.Rejected.IDs) == 0:
+		st.Empty++
+		return nil, nil
+	case n <= seq:
+		return []Example{ex}, nil
+	case policy == "drop":
+		st.Dropped++
+		st.Lost += n
+		return nil, nil
+	}
+	return nil, hint.Errorf("raise data.seq, or set data.overlength to drop", "expected at most %d tokens (seq) in both answers together, found %d", seq, n)
 }
 
 // arrange orders the rows of a window and packs them. Rows are first put in the order of the files, so that the result
@@ -259,7 +372,7 @@ func (l *loader) arrange(w *window, rows []encoded) {
 	for _, r := range rows {
 		for _, d := range r.docs {
 			w.docs = append(w.docs, d)
-			lengths = append(lengths, len(d.IDs))
+			lengths = append(lengths, d.size())
 		}
 	}
 	if !l.s.config.Packing {
