@@ -21,9 +21,8 @@ type model struct {
 	unk          int32      // -1: none; characters without a token then vanish
 	fuseUnk      bool
 
-	// cutAt is a character that no merge has inside or at its end but only at its front ("" if there is none): a long text may
-	// be cut before it without any change in the result.
-	cutAt string
+	crossing map[[2]rune]bool // last and first characters of the parts of merges, while loading
+	joins    *joins           // nil: words are not cut further
 
 	unigram *unigram
 
@@ -32,7 +31,47 @@ type model struct {
 	maxChars int    // longer words are unknown
 }
 
-// A tok is a token and the number of bytes of the word it covers.
+// joins says which neighbouring characters some merge joins, or may join because one of them is no token of its own.
+type joins struct {
+	known map[rune]bool // characters that are tokens
+	pairs pairTable
+	ascii [128][2]uint64 // the same for pairs of ASCII characters: a bit for each second one
+}
+
+func (j *joins) joined(a, b rune) bool {
+	if a < utf8.RuneSelf && b < utf8.RuneSelf {
+		return j.ascii[a][b>>6]>>(b&63)&1 != 0
+	}
+	_, ok := j.pairs.get(a, b)
+	return ok || !j.known[a] || !j.known[b]
+}
+
+// findJoins is for vocabularies of characters whose merges alone decide.
+func (m *model) findJoins() {
+	if m.kind != "BPE" || m.byteLevel || m.ignoreMerges {
+		return
+	}
+	j := &joins{known: map[rune]bool{}, pairs: newPairTable(len(m.crossing))}
+	for p := range m.crossing {
+		j.pairs.put(p[0], p[1], merge{})
+	}
+	for token := range m.ids {
+		if r, n := utf8.DecodeRuneInString(token); n == len(token) {
+			j.known[r] = true
+		}
+	}
+	for a := range j.ascii {
+		for b := range rune(utf8.RuneSelf) {
+			_, ok := j.pairs.get(rune(a), b)
+			if ok || !j.known[rune(a)] || !j.known[b] {
+				j.ascii[a][b>>6] |= 1 << (b & 63)
+			}
+		}
+	}
+	m.joins, m.crossing = j, nil
+}
+
+// A tok is a token and the number of bytes of the word it covers; -n says that they are the n bytes covered last.
 type tok struct{ id, n int32 }
 
 // pairTable maps a pair of ids to the rank and the result of their merge: open addressing, for speed.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // file is a tokenizer.json.
@@ -162,7 +163,7 @@ func (m *model) loadVocab(f *modelFile) error {
 func (m *model) loadMerges(data []byte) error {
 	type pair struct{ a, b, to int32 }
 	var pairs []pair
-	crosses := map[string]bool{} // marks that some merge has behind another character
+	m.crossing = map[[2]rune]bool{}
 	var buf []byte
 	err := scanMerges(data, func(a, b string) error {
 		buf = append(append(buf[:0], a...), b...)
@@ -172,9 +173,9 @@ func (m *model) loadMerges(data []byte) error {
 		if !okA || !okB || !ok {
 			return fmt.Errorf("merge %d: %q and %q: the parts or the result are not in the vocabulary", len(pairs), a, b)
 		}
-		if !strings.HasSuffix(a, metaspace) && strings.HasPrefix(b, metaspace) {
-			crosses[metaspace] = true
-		}
+		last, _ := utf8.DecodeLastRuneInString(a)
+		first, _ := utf8.DecodeRuneInString(b)
+		m.crossing[[2]rune{last, first}] = true
 		pairs = append(pairs, pair{x, y, to})
 		return nil
 	})
@@ -185,9 +186,6 @@ func (m *model) loadMerges(data []byte) error {
 	for rank, p := range pairs {
 		m.merges.put(p.a, p.b, merge{int32(rank), p.to})
 	}
-	if _, ok := m.ids[metaspace]; ok && !crosses[metaspace] && !m.ignoreMerges {
-		m.cutAt = metaspace
-	}
 	return nil
 }
 
@@ -196,9 +194,7 @@ const metaspace = "▁"
 
 // finish fills the table of byte tokens, once it is known whether words are written in byte letters.
 func (m *model) finish() {
-	if m.byteLevel {
-		m.cutAt = ""
-	}
+	m.findJoins()
 	for b := range 256 {
 		name := string(alphabet.letter[b])
 		if !m.byteLevel {

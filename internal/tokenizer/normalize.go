@@ -104,14 +104,14 @@ func normLowercase(g seg) seg {
 		if r == 'İ' { // the only character whose lower case is two
 			return []change{{'i', 0}, {'\u0307', 1}}
 		}
-		if l := lower(r); l != r {
+		if l := lowered(r); l != r {
 			return []change{{l, 0}}
 		}
 		return nil
 	})
 }
 
-func lower(r rune) rune {
+func lowered(r rune) rune {
 	for _, p := range newLower {
 		if r >= p.from && r <= p.to {
 			return r + p.by

@@ -154,10 +154,23 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 		if f.Type == "Metaspace" {
 			return fmt.Errorf("expected no Metaspace after ByteLevel")
 		}
-		s = onLetters(s)
+		s = onLetters(s, f.touches())
 	}
 	t.steps = append(t.steps, s)
 	return nil
+}
+
+// touches returns a test that is false for characters at which the step never cuts.
+func (f *stepFile) touches() func(rune) bool {
+	if f.Type == "Digits" {
+		return isDigit
+	}
+	if f.Type == "Split" && f.Pattern.Regex != nil {
+		if m := simplePattern(*f.Pattern.Regex); m != nil {
+			return m.class.has
+		}
+	}
+	return func(rune) bool { return true }
 }
 
 // stepKinds makes the pre-tokenizers by their types. ByteLevel and Sequence are not among them.
@@ -177,6 +190,13 @@ var stepKinds = map[string]func(*stepFile) (step, error){
 		}
 		return stepSplit(findString(f.Delimiter), "Removed", false)
 	},
+}
+
+func loadPunctuation(f *stepFile) (step, error) {
+	if f.Behavior == "Contiguous" {
+		return stepRuns(isPunct), nil
+	}
+	return stepSplit(findChars(isPunct), cmp.Or(f.Behavior, "Isolated"), false)
 }
 
 func loadMetaspace(f *stepFile) (step, error) {
@@ -200,16 +220,23 @@ func loadMetaspace(f *stepFile) (step, error) {
 func loadSplit(f *stepFile) (step, error) {
 	if f.Pattern != nil && f.Pattern.Regex != nil {
 		// The patterns with a scanner match every character, so keeping the matches and dropping the rest are the same.
-		whole := f.Behavior == "Isolated" && !f.Invert || f.Behavior == "Removed" && f.Invert
-		if scan := scannerOf(*f.Pattern.Regex); scan != nil && whole {
+		isolated := f.Behavior == "Isolated" && !f.Invert
+		if scan := scannerOf(*f.Pattern.Regex); scan != nil && (isolated || f.Behavior == "Removed" && f.Invert) {
 			return stepScan(scan), nil
+		}
+		if m := simplePattern(*f.Pattern.Regex); m != nil && isolated {
+			return m.isolate, nil
 		}
 	}
 	find, err := f.Pattern.finder()
 	if err != nil {
 		return nil, err
 	}
-	return stepSplit(find, f.Behavior, f.Invert)
+	s, err := stepSplit(find, f.Behavior, f.Invert)
+	if err == nil && f.Pattern.Regex != nil && *f.Pattern.Regex == patternTail && f.Behavior == "Isolated" && !f.Invert {
+		s = isolateTail(s)
+	}
+	return s, err
 }
 
 func (t *Tokenizer) loadPost(data json.RawMessage) error {

@@ -29,7 +29,7 @@ var presets = []preset{
 	{names: "o200k gpt-4o llama4 gpt-oss", steps: cutRegex(patternO200k), ranks: 199998},
 	{names: "tekken", steps: cutRegex(patternTekken), ignore: true, bos: true},
 	{names: "falcon default", steps: cutFalcon},
-	{names: "deepseek-llm", bos: true, steps: append(splits(patternLines, patternDeepseekWords, patternDeepseekMarks, `\s+$`, patternCJK), digitsByteLevel...)},
+	{names: "deepseek-llm", bos: true, steps: append(splits(patternLines, patternDeepseekWords, patternDeepseekMarks, patternTail, patternCJK), digitsByteLevel...)},
 	{names: "deepseek-coder", bos: true, steps: append(splits(patternLines, `\s?\p{L}+`, `\s?\p{P}+`, patternCJK), digitsByteLevel...)},
 	{names: "deepseek-v3", bos: true, steps: cutRegex(`\p{N}{1,3}`, patternHan, patternDeepseekV3)},
 }

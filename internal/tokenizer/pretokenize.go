@@ -5,31 +5,50 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/dlclark/regexp2/v2"
 )
 
-// A step is one element of the "pre_tokenizer" of a tokenizer.json: it appends the words of a seg to dst.
-type step func(dst []seg, g seg) ([]seg, error)
+// A step is one element of the "pre_tokenizer" of a tokenizer.json: it calls emit with the words of a seg.
+type step func(g seg, emit func(seg)) error
+
+// words carries out steps one inside of the other: a word goes through all of them before the next one is cut.
+func words(steps []step, g seg, emit func(seg)) (err error) {
+	for i := len(steps) - 1; i > 0; i-- {
+		f, next := steps[i], emit
+		emit = func(g seg) {
+			if e := f(g, next); e != nil && err == nil {
+				err = e
+			}
+		}
+	}
+	if len(steps) == 0 {
+		emit(g)
+		return nil
+	}
+	if e := steps[0](g, emit); e != nil {
+		err = e
+	}
+	return err
+}
 
 func stepScan(scan scanner) step {
-	return func(dst []seg, g seg) ([]seg, error) {
+	return func(g seg, emit func(seg)) error {
 		c := classer{classTable()}
 		for i := 0; i < len(g.s); {
 			k := scan(c, g.s, i)
-			dst = append(dst, g.sub(i, k))
+			emit(g.sub(i, k))
 			i = k
 		}
-		return dst, nil
+		return nil
 	}
 }
 
 // stepPrefix puts a space before a text that has none (add_prefix_space of ByteLevel).
-func stepPrefix(dst []seg, g seg) ([]seg, error) {
+func stepPrefix(g seg, emit func(seg)) error {
 	if g.s != "" && g.s[0] != ' ' {
 		g = g.prepend(" ")
 	}
-	return append(dst, g), nil
+	emit(g)
+	return nil
 }
 
 // isDigit is the class of the pre-tokenizer Digits: numbers, of a newer Unicode than those of the patterns.
@@ -38,27 +57,27 @@ func isDigit(r rune) bool {
 }
 
 func stepDigits(individual bool) step {
-	return func(dst []seg, g seg) ([]seg, error) {
+	return func(g seg, emit func(seg)) error {
 		start, before := 0, false
 		for i, r := range g.s {
 			digit := r >= '0' && r <= '9' || r >= utf8.RuneSelf && isDigit(r)
 			if i > start && (digit != before || digit && individual) {
-				dst = append(dst, g.sub(start, i))
+				emit(g.sub(start, i))
 				start = i
 			}
 			before = digit
 		}
 		if start < len(g.s) {
-			dst = append(dst, g.sub(start, len(g.s)))
+			emit(g.sub(start, len(g.s)))
 		}
-		return dst, nil
+		return nil
 	}
 }
 
 // stepMetaspace writes spaces as mark (U+2581) and puts one in front: always, or only at the very beginning ("first").
 func stepMetaspace(mark, scheme string, split bool) step {
 	findSpace := findString(" ")
-	return func(dst []seg, g seg) ([]seg, error) {
+	return func(g seg, emit func(seg)) error {
 		first := g.s != "" && g.span(0, 1)[0] == 0
 		if strings.Contains(g.s, " ") {
 			parts, _ := findSpace(g.s) // a literal is always found without an error
@@ -68,7 +87,8 @@ func stepMetaspace(mark, scheme string, split bool) step {
 			g = g.prepend(mark)
 		}
 		if !split {
-			return append(dst, g), nil
+			emit(g)
+			return nil
 		}
 		start := 0
 		for i := 0; i < len(g.s); {
@@ -77,15 +97,15 @@ func stepMetaspace(mark, scheme string, split bool) step {
 				break
 			}
 			if i+k > start {
-				dst = append(dst, g.sub(start, i+k))
+				emit(g.sub(start, i+k))
 			}
 			start = i + k
 			i = start + len(mark)
 		}
 		if start < len(g.s) {
-			dst = append(dst, g.sub(start, len(g.s)))
+			emit(g.sub(start, len(g.s)))
 		}
-		return dst, nil
+		return nil
 	}
 }
 
@@ -105,20 +125,20 @@ func stepSplit(find finder, behaviour string, invert bool) (step, error) {
 	default:
 		return nil, fmt.Errorf("expected a split behaviour, found %q", behaviour)
 	}
-	return func(dst []seg, g seg) ([]seg, error) {
+	return func(g seg, emit func(seg)) error {
 		parts, err := find(g.s)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range parts {
 			parts[i].match = parts[i].match != invert
 		}
 		for _, p := range arrange(parts, behaviour) {
 			if p.a < p.b {
-				dst = append(dst, g.sub(p.a, p.b))
+				emit(g.sub(p.a, p.b))
 			}
 		}
-		return dst, nil
+		return nil
 	}, nil
 }
 
@@ -213,8 +233,27 @@ func findChars(is func(rune) bool) finder {
 	}
 }
 
+// stepRuns cuts where characters of a class begin and end.
+func stepRuns(is func(rune) bool) step {
+	return func(g seg, emit func(seg)) error {
+		start, before := 0, false
+		for i, r := range g.s {
+			if in := is(r); in != before {
+				if i > start {
+					emit(g.sub(start, i))
+				}
+				start, before = i, in
+			}
+		}
+		if start < len(g.s) {
+			emit(g.sub(start, len(g.s)))
+		}
+		return nil
+	}
+}
+
 // stepBert cuts at white space, which it drops, and around each punctuation mark.
-func stepBert(dst []seg, g seg) ([]seg, error) {
+func stepBert(g seg, emit func(seg)) error {
 	start := 0
 	for i, r := range g.s {
 		blank := unicode.IsSpace(r)
@@ -222,21 +261,21 @@ func stepBert(dst []seg, g seg) ([]seg, error) {
 			continue
 		}
 		if start < i {
-			dst = append(dst, g.sub(start, i))
+			emit(g.sub(start, i))
 		}
 		start = i + runeLen(g.s, i)
 		if !blank {
-			dst = append(dst, g.sub(i, start))
+			emit(g.sub(i, start))
 		}
 	}
 	if start < len(g.s) {
-		dst = append(dst, g.sub(start, len(g.s)))
+		emit(g.sub(start, len(g.s)))
 	}
-	return dst, nil
+	return nil
 }
 
 // stepWhitespace is \w+|[^\w\s]+ : runs of word characters and runs of others, without white space.
-func stepWhitespace(dst []seg, g seg) ([]seg, error) {
+func stepWhitespace(g seg, emit func(seg)) error {
 	kind := func(r rune) int {
 		switch {
 		case unicode.IsSpace(r):
@@ -250,120 +289,52 @@ func stepWhitespace(dst []seg, g seg) ([]seg, error) {
 	for i, r := range g.s {
 		k := kind(r)
 		if k != before && before > 0 {
-			dst = append(dst, g.sub(start, i))
+			emit(g.sub(start, i))
 		}
 		if k != before {
 			start, before = i, k
 		}
 	}
 	if before > 0 {
-		dst = append(dst, g.sub(start, len(g.s)))
+		emit(g.sub(start, len(g.s)))
 	}
-	return dst, nil
+	return nil
 }
 
 // onLetters lets a step that only cuts see a word as ByteLevel writes it, in byte letters: some bytes of characters are digits or
-// punctuation marks there.
-func onLetters(f step) step {
-	return func(dst []seg, g seg) ([]seg, error) {
+// punctuation marks there. touches is false for letters around which the step never cuts.
+func onLetters(f step, touches func(rune) bool) step {
+	var cuts [256]bool
+	for b := range cuts {
+		cuts[b] = touches(alphabet.letter[b])
+	}
+	return func(g seg, emit func(seg)) error {
+		touched := false
+		for i := 0; i < len(g.s) && !touched; i++ {
+			touched = cuts[g.s[i]]
+		}
+		if !touched {
+			emit(g)
+			return nil
+		}
 		letters := string(appendByteLetters(nil, g.s))
-		cuts, err := f(nil, seg{s: letters})
-		if err != nil {
-			return nil, err
-		}
-		if len(cuts) == 1 && len(cuts[0].s) == len(letters) {
-			return append(dst, g), nil
-		}
-		g.pos = g.aligned() // a cut may go through a character
 		at, i := 0, 0
-		place := func(want int) int {
+		place := func(want int) int { // the byte of g whose letter begins at want
 			for ; at < want; i++ {
 				at += utf8.RuneLen(alphabet.letter[g.s[i]])
 			}
 			return i
 		}
-		for _, c := range cuts {
+		return f(seg{s: letters}, func(c seg) {
+			if len(c.s) == len(letters) {
+				emit(g)
+				return
+			}
+			if g.pos == nil { // a cut may go through a character
+				g.pos = g.aligned()
+			}
 			from := place(c.off)
-			dst = append(dst, g.sub(from, place(c.off+len(c.s))))
-		}
-		return dst, nil
-	}
-}
-
-// findRegex finds by a regular expression that has no scanner of its own.
-func findRegex(pattern string) (finder, error) {
-	if strings.Contains(pattern, "&&") {
-		return nil, fmt.Errorf("class intersection (&&) in the pattern %q cannot be carried out", pattern)
-	}
-	re, err := regexp2.Compile(unicode16(pattern))
-	if err != nil {
-		return nil, fmt.Errorf("pattern %q: %w", pattern, err)
-	}
-	return func(s string) ([]part, error) {
-		runes := make([]rune, 0, len(s))
-		at := make([]int, 0, len(s)+1) // byte offset of each rune
-		for i := 0; i < len(s); {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			runes, at = append(runes, r), append(at, i)
-			i += n
-		}
-		at = append(at, len(s))
-		var out []part
-		last := 0
-		err := re.FindRunesMatches(runes, 0, func(m regexp2.MatchView) bool {
-			a, n, ok := m.GroupRange(0)
-			if !ok || n == 0 {
-				return true
-			}
-			b := a + n
-			if last < at[a] {
-				out = append(out, part{last, at[a], false})
-			}
-			out = append(out, part{at[a], at[b], true})
-			last = at[b]
-			return true
+			emit(g.sub(from, place(c.off+len(c.s))))
 		})
-		if err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", pattern, err)
-		}
-		if last < len(s) {
-			out = append(out, part{last, len(s), false})
-		}
-		return out, nil
-	}, nil
-}
-
-// unicode16 adds to the classes \p{L}, \p{N}, \p{P}, \p{S} and \p{M} of a pattern what Go's tables do not have yet.
-func unicode16(pattern string) string {
-	var b strings.Builder
-	depth := 0
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '[':
-			depth++
-		case ']':
-			depth = max(depth-1, 0)
-		case '\\':
-			if name, ok := strings.CutPrefix(pattern[i:], `\p{`); ok && len(name) > 1 && name[1] == '}' && newRanges[name[:1]] != nil {
-				if depth == 0 {
-					b.WriteByte('[')
-				}
-				b.WriteString(pattern[i : i+5])
-				for _, r := range newRanges[name[:1]] {
-					b.WriteString(string(r[0]) + "-" + string(r[1]))
-				}
-				if depth == 0 {
-					b.WriteByte(']')
-				}
-				i += 4
-				continue
-			}
-			b.WriteByte('\\')
-			if i++; i == len(pattern) {
-				return b.String()
-			}
-		}
-		b.WriteByte(pattern[i])
 	}
-	return b.String()
 }

@@ -7,7 +7,6 @@ package tokenizer
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -99,21 +98,8 @@ func (t *Tokenizer) encodeText(w *worker, e *Encoding, g seg, plain bool) error 
 			e.IDs, e.Offsets = append(e.IDs, c.token.ID), append(e.Offsets, g.span(c.a, c.b))
 			continue
 		}
-		words := append(w.segs[0][:0], g.sub(c.a, c.b))
-		next := w.segs[1]
-		for _, f := range t.steps {
-			next = next[:0]
-			for _, word := range words {
-				var err error
-				if next, err = f(next, word); err != nil {
-					return err
-				}
-			}
-			words, next = next, words
-		}
-		w.segs[0], w.segs[1] = words, next
-		for _, word := range words {
-			t.encodeWord(w, e, word)
+		if err := words(t.steps, g.sub(c.a, c.b), func(word seg) { t.encodeWord(w, e, word) }); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -122,12 +108,8 @@ func (t *Tokenizer) encodeText(w *worker, e *Encoding, g seg, plain bool) error 
 func (t *Tokenizer) encodeWord(w *worker, e *Encoding, g seg) {
 	for g.s != "" {
 		part := g
-		if cut := t.model.cutAt; cut != "" && len(g.s) > cacheWord/2 {
-			if k := t.model.safeCut(g.s); k > 0 {
-				part, g = g.sub(0, k), g.sub(k, len(g.s))
-			} else {
-				g.s = ""
-			}
+		if k := t.model.safeCut(g.s); k < len(g.s) {
+			part, g = g.sub(0, k), g.sub(k, len(g.s))
 		} else {
 			g.s = ""
 		}
@@ -139,23 +121,32 @@ func (t *Tokenizer) encodeWord(w *worker, e *Encoding, g seg) {
 		at := 0
 		for _, x := range toks {
 			e.IDs = append(e.IDs, x.id)
+			if x.n < 0 {
+				e.Offsets = append(e.Offsets, part.span(at+int(x.n), at))
+				continue
+			}
 			e.Offsets = append(e.Offsets, part.span(at, at+int(x.n)))
 			at += int(x.n)
 		}
 	}
 }
 
-// safeCut returns the place of the first cutAt that follows another character, 0 if there is none.
+// safeCut returns the first place at which a word can be cut without any change in the result: no merge joins the characters on
+// both sides. It is the end of the word when there is none.
 func (m *model) safeCut(s string) int {
-	i := 0
-	for strings.HasPrefix(s[i:], m.cutAt) {
-		i += len(m.cutAt)
+	if m.joins == nil {
+		return len(s)
 	}
-	k := strings.Index(s[i:], m.cutAt)
-	if k < 0 || i == len(s) {
-		return 0
+	before, n := utf8.DecodeRuneInString(s)
+	for i := n; i < len(s); i += n {
+		var r rune
+		r, n = utf8.DecodeRuneInString(s[i:])
+		if !m.joins.joined(before, r) {
+			return i
+		}
+		before = r
 	}
-	return i + k
+	return len(s)
 }
 
 // drops says whether some byte of s has no token.

@@ -3,11 +3,15 @@ package tokenizer
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"unicode/utf8"
+
+	"tune/internal/testkit"
 )
 
 func pipelineNamed(t testing.TB, name string) (pipeline, []byte) {
@@ -183,6 +187,38 @@ func TestMergesAgree(t *testing.T) {
 	}
 }
 
+// TestCutsAgree: a text cut where no merge joins gives the tokens of the whole.
+func TestCutsAgree(t *testing.T) {
+	m := &tiny(t, "legacy").model
+	if m.joins == nil {
+		t.Fatal("no cuts are known")
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	letters := []rune("therentdsa▁▁é-€")
+	cuts := 0
+	for range 2000 {
+		word := make([]rune, 2+r.IntN(60))
+		for i := range word {
+			word[i] = letters[r.IntN(len(letters))]
+		}
+		s := string(word)
+		whole := slices.Clone(segmentBPE(new(worker), m, s))
+		var parts []tok
+		for rest := s; rest != ""; {
+			k := m.safeCut(rest)
+			parts = append(parts, segmentBPE(new(worker), m, rest[:k])...)
+			rest = rest[k:]
+			cuts++
+		}
+		if !slices.Equal(whole, parts) {
+			t.Fatalf("%q: %v whole, %v in parts", s, whole, parts)
+		}
+	}
+	if cuts < 4000 {
+		t.Errorf("only %d parts", cuts)
+	}
+}
+
 // TestCacheStartsAnew fills the word cache beyond its bound; the tokens stay the same.
 func TestCacheStartsAnew(t *testing.T) {
 	tk := tiny(t, "gpt2")
@@ -272,12 +308,16 @@ func FuzzFromJSON(f *testing.F) {
 		if err := json.Unmarshal(data, &short); err != nil {
 			f.Fatal(err)
 		}
-		short["model"] = json.RawMessage(`{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"<0x0A>":3},"merges":["a b",["a","b"]]}`)
-		small, err := json.Marshal(short)
-		if err != nil {
-			f.Fatal(err)
+		for _, model := range []string{`{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"<0x0A>":3},"merges":["a b",["a","b"]]}`,
+			`{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0],["a",-1],["ab",-1.5]],"byte_fallback":true}`,
+			`{"type":"WordPiece","unk_token":"a","vocab":{"a":0,"##b":1}}`} {
+			short["model"] = json.RawMessage(model)
+			small, err := json.Marshal(short)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(small)
 		}
-		f.Add(small)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tk, err := FromJSON(data, nil)
@@ -291,8 +331,30 @@ func FuzzFromJSON(f *testing.F) {
 	})
 }
 
+// TestLongWords: a word of a megabyte takes no more than a few seconds in any model; a quadratic step would take hours.
+func TestLongWords(t *testing.T) {
+	const n = 1 << 20
+	r := rand.New(rand.NewPCG(5, 6))
+	random := make([]byte, n)
+	for i := range random {
+		random[i] = "thernadts"[r.IntN(9)]
+	}
+	for _, name := range []string{"gpt2", "llama3", "legacy", "o200k", "after-bytes", "unigram", "unigram-bytes", "wordpiece"} {
+		tk := tiny(t, name)
+		for _, text := range []string{strings.Repeat("t", n), string(random), strings.Repeat("é", n/2), strings.Repeat(" ", n), strings.Repeat("1", n)} {
+			e, err := tk.Encode(text, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if k := len(e.IDs); k > 0 && e.Offsets[k-1][1] > n {
+				t.Errorf("%s: %d tokens end at %d", name, k, e.Offsets[k-1][1])
+			}
+		}
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
-	for _, name := range []string{"gpt2", "llama3", "legacy"} {
+	for _, name := range []string{"gpt2", "llama3", "legacy", "unigram", "wordpiece"} {
 		tk := tiny(b, name)
 		text := strings.Repeat(trainText+" The tenant shall pay the rent on the first day of each month. ", 100)
 		b.Run(name, func(b *testing.B) {
@@ -304,4 +366,46 @@ func BenchmarkEncode(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkShared encodes a book in documents of about 4 kB, and whole; docs/tokenizers.md has the figures beside the reference's.
+func BenchmarkShared(b *testing.B) {
+	book, err := os.ReadFile(testkit.Shared(b, "data/text/war-and-peace.txt"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var docs []string
+	for rest := string(book); rest != ""; {
+		n := min(4096, len(rest))
+		for n < len(rest) && rest[n-1] != '\n' {
+			n++
+		}
+		docs, rest = append(docs, rest[:n]), rest[n:]
+	}
+	for _, name := range sharedTokenizers {
+		tk := loadShared(b, name)
+		for what, texts := range map[string][]string{"docs": docs, "whole": {string(book)}} {
+			b.Run(name+"/"+what, func(b *testing.B) {
+				b.SetBytes(int64(len(book)))
+				start := cpuSeconds(b)
+				for b.Loop() {
+					for _, text := range texts {
+						if _, err := tk.Encode(text, Options{}); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				b.ReportMetric(float64(len(book))*float64(b.N)/1e6/(cpuSeconds(b)-start), "MB/cpu-s")
+			})
+		}
+	}
+}
+
+// cpuSeconds is the user and system time of the process: what other programs of the machine take is not in it.
+func cpuSeconds(b *testing.B) float64 {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9
 }

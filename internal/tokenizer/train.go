@@ -89,9 +89,8 @@ func Train(texts iter.Seq[string], o TrainOptions, progress func(TrainProgress))
 	}
 	p := TrainProgress{Vocab: o.Vocab, Tokens: len(s.tokens)}
 	counts := map[string]int64{}
-	w := new(worker)
 	for text := range texts {
-		if err := empty.countWords(w, counts, text); err != nil {
+		if err := empty.countWords(counts, text); err != nil {
 			return nil, err
 		}
 		p.Texts++
@@ -114,32 +113,18 @@ func Train(texts iter.Seq[string], o TrainOptions, progress func(TrainProgress))
 }
 
 // countWords adds the words of a text to counts.
-func (t *Tokenizer) countWords(w *worker, counts map[string]int64, text string) error {
+func (t *Tokenizer) countWords(counts map[string]int64, text string) error {
 	g := seg{s: text}
 	for _, n := range t.normalizers {
 		g = n(g)
 	}
-	words := append(w.segs[0][:0], seg{s: g.s})
-	next := w.segs[1]
-	for _, f := range t.steps {
-		next = next[:0]
-		for _, word := range words {
-			var err error
-			if next, err = f(next, word); err != nil {
-				return err
-			}
-		}
-		words, next = next, words
-	}
-	w.segs[0], w.segs[1] = words, next
-	for _, word := range words {
+	return words(t.steps, seg{s: g.s}, func(word seg) {
 		if c, ok := counts[word.s]; ok {
 			counts[word.s] = c + 1
 		} else {
 			counts[string([]byte(word.s))] = 1 // a copy: the text need not stay in memory
 		}
-	}
-	return nil
+	})
 }
 
 // trainer is the state of the merging: words with their counts, and all pairs with theirs.

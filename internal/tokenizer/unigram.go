@@ -116,14 +116,16 @@ func segmentUnigram(w *worker, m *model, s string) []tok {
 	return w.toks
 }
 
-// unkToBytes writes unknown stretches as byte tokens where the vocabulary has them all.
+// unkToBytes writes unknown stretches as byte tokens where the vocabulary has them all. Each stands for the whole stretch.
 func (m *model) unkToBytes(toks []tok, s string) []tok {
 	var out []tok
 	at := int32(0)
 	for _, t := range toks {
 		if part := s[at : at+t.n]; t.id == m.unk && m.fallsBack(part) {
+			n := t.n
 			for i := range len(part) {
-				out = append(out, tok{m.bytes[part[i]], 1})
+				out = append(out, tok{m.bytes[part[i]], n})
+				n = -t.n
 			}
 		} else {
 			out = append(out, t)

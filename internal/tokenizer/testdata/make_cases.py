@@ -40,14 +40,37 @@ def vocab(byte_level):
     return {"vocab": m["vocab"], "merges": m["merges"]}
 
 
-BASE = {"byte": vocab(True), "sp": vocab(False)}
-for base in BASE.values():  # the bytes left out came back through the texts' own characters: only ASCII and a few others matter
+def pieces():
+    """A unigram model: the pieces of the SentencePiece-style vocabulary with scores that fall with their ids."""
+    tokens = sorted(vocab(False)["vocab"].items(), key=lambda kv: kv[1])
+    return {"type": "Unigram", "unk_id": 2, "vocab": [[t, -i / 64] for t, i in tokens], "byte_fallback": False}
+
+
+def wordpieces():
+    special = ["<s>", "</s>", "<unk>", "<|x|>", "<n>"]
+    t = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    t.train_from_iterator([p.lower() for p in PROSE] * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False))
+    m = json.loads(t.to_str())["model"]
+    return {"type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 12, "vocab": m["vocab"]}
+
+
+BASE = {"byte": vocab(True), "sp": vocab(False), "pieces": pieces(), "words": wordpieces()}
+for base in (BASE["byte"], BASE["sp"]):  # the bytes left out came back through the texts' own characters: only ASCII and a few others matter
     assert len(base["merges"]) > 40
 
 GPT2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 PLAIN = dict(GPT2, use_regex=False)
 LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+O200K = "|".join([r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+                  r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+                  r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"])
+TEKKEN = O200K.replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", "").replace(r"\p{N}{1,3}", r"\p{N}")
+CASED = ["HelloWorld helloWORLD HELLOworld JSONParser", "don'T IT'S we'Ll x'", "\u0301ABC \u0301abc A\u0301b a\u0301B", "ǅabc ʰABC ªB 中文Abc ABC中文",
+         "a/b// /\n !!/\r\n", "1234abcDEF", "  Tab\tTab", "ÀÉÎõü ßA", "#Tag @User _x __X"]
 
 
 def split(pattern, behavior="Isolated", invert=False):
@@ -111,11 +134,33 @@ PIPELINES = [
                                     added_tokens=added(x={"normalized": True, "special": False}, n={"normalized": True, "lstrip": True, "rstrip": True}, word={"normalized": True}))),
     ("three-splits", "byte", dict(BYTE, pre_tokenizer=pre(split({"Regex": r"\p{N}{1,3}"}), split({"Regex": "[一-龥]+"}),
                                                          split({"Regex": r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"}), PLAIN))),
+    ("o200k", "byte", dict(BYTE, pre_tokenizer=pre(split({"Regex": O200K}), PLAIN))),
+    ("tekken", "byte", dict(BYTE, pre_tokenizer=pre(split({"Regex": TEKKEN}), PLAIN))),
+    ("after-bytes", "byte", dict(BYTE, pre_tokenizer=pre({"type": "Punctuation", "behavior": "Contiguous"}, GPT2, {"type": "Digits", "individual_digits": False},
+                                                        split({"Regex": "[0-9][0-9][0-9]"})))),
+    ("simple-patterns", "byte", dict(BYTE, pre_tokenizer=pre(split({"Regex": r"\s?[a-zé\p{N}]+"}), split({"Regex": r"[\s,]{2,3}"}), split({"Regex": r"\s+$"}),
+                                                            split({"Regex": r"\s?\p{P}"}, "Removed"), PLAIN))),
+    ("folded", "sp", dict(SP, normalizer=seq("normalizers", {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True},
+                                             {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": "▁"}))),
+    ("no-accents", "sp", dict(SP, normalizer=seq("normalizers", {"type": "NFKD"}, {"type": "StripAccents"}, REPLACE))),
+    ("nfd", "byte", dict(BYTE, normalizer={"type": "NFD"}, pre_tokenizer=pre({"type": "Whitespace"}, PLAIN),
+                         post_processor={"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0], "trim_offsets": True, "add_prefix_space": False})),
+    ("bert", "sp", dict(SP, normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+                        pre_tokenizer={"type": "BertPreTokenizer"}, decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
+                        post_processor={"type": "BertProcessing", "sep": ["</s>", 1], "cls": ["<s>", 0]})),
+    ("delimiter", "sp", dict(SP, pre_tokenizer=pre({"type": "WhitespaceSplit"}, {"type": "CharDelimiterSplit", "delimiter": "e"}))),
+    ("unigram", "pieces", dict(pre_tokenizer=metaspace("always", True), decoder=metaspace("always", True))),
+    ("unigram-bytes", "pieces", dict(normalizer=REPLACE, decoder=SP_DECODER, model={"byte_fallback": True})),
+    ("wordpiece", "words", dict(normalizer={"type": "Lowercase"}, pre_tokenizer={"type": "BertPreTokenizer"}, decoder={"type": "WordPiece", "prefix": "##", "cleanup": False})),
 ] + [("split-" + b + ("-invert" if i else ""), "byte", dict(BYTE, pre_tokenizer=pre(split({"Regex": r"\s?[a-z]+"}, b, i), PLAIN)))
      for b in ("Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous") for i in (False, True)]
 
 
 def build(base, patch):
+    if base in ("pieces", "words"):
+        model = dict(BASE[base], **patch.get("model", {}))
+        return dict({"version": "1.0", "truncation": None, "padding": None, "added_tokens": added(), "normalizer": None, "pre_tokenizer": None,
+                     "post_processor": None, "decoder": None}, **dict(patch, model=model))
     model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
              "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
     model.update(patch.get("model", {}))
@@ -155,5 +200,5 @@ with open("cases.jsonl", "w") as f:
             for a in patch["added_tokens"]:
                 a["id"] = t.token_to_id(a["content"])
         decode = [{"ids": ids, "decoded": t.decode(ids, skip_special_tokens=False), "decoded_skip": t.decode(ids, skip_special_tokens=True)} for ids in IDS]
-        f.write(json.dumps({"name": name, "base": base, "patch": patch, "cases": [case(t, None, x) for x in TEXTS], "decode": decode},
+        f.write(json.dumps({"name": name, "base": base, "patch": patch, "cases": [case(t, None, x) for x in (TEXTS + CASED if name in ("o200k", "tekken") else TEXTS)], "decode": decode},
                            ensure_ascii=False, separators=(",", ":")) + "\n")
