@@ -21,9 +21,12 @@ import (
 )
 
 func quantizeCommand(e *env) *cli.Command {
-	var names []string
+	var names, own []string
 	for _, m := range quantize.Mixes() {
 		names = append(names, m.Name)
+	}
+	for _, m := range quantize.Presets() {
+		own = append(own, m.Name)
 	}
 	return &cli.Command{
 		Name:      "quantize",
@@ -36,9 +39,13 @@ OUT.gguf.
 With --target-size or --target-bpw in the place of a mix, each matrix gets the type with which the file serves the model best in
 that size: how much a type costs a matrix is measured once on a text and kept in a file. --verify compares with the nearest mix.
 
-Mixes, from the best to the smallest:
+Mixes of llama.cpp, from the best to the smallest:
 
-` + wrap(append(names, "COPY"), 120),
+` + wrap(append(names, "COPY"), 120) + `
+
+Mixes of our own for mixtures of experts and latent attention (attention, shared experts and first layers finer than routed experts):
+
+` + wrap(own, 120),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "mix", Usage: "`MIX` of types, such as Q4_K_M"},
 			&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter to merge"},

@@ -42,8 +42,11 @@ var aliases = map[string]string{"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_
 // NeedsImportance says that the mix cannot be made without knowing the importance of columns.
 func (m Mix) NeedsImportance() bool { return listed(tiny+" IQ3_XXS Q2_K_S", m.Name) }
 
-// Mixes lists all mixes, from the best to the smallest.
+// Mixes lists llama.cpp's mixes, from the best to the smallest.
 func Mixes() []Mix { return slices.Clone(mixes) }
+
+// Presets lists the mixes of our own, from the best to the smallest.
+func Presets() []Mix { return slices.Clone(presets) }
 
 // copyMix keeps every tensor as it is and gives the file the usual order.
 const copyMix = "COPY"
@@ -57,12 +60,12 @@ func ParseMix(name string) (Mix, error) {
 	if full, ok := aliases[upper]; ok {
 		upper = full
 	}
-	if i := slices.IndexFunc(mixes, func(m Mix) bool { return m.Name == upper }); i >= 0 {
-		return mixes[i], nil
-	}
-	names := make([]string, len(mixes))
-	for i, m := range mixes {
-		names[i] = m.Name
+	var names []string
+	for _, m := range slices.Concat(mixes, presets) {
+		if m.Name == upper {
+			return m, nil
+		}
+		names = append(names, m.Name)
 	}
 	return Mix{}, hint.Errorf("one of "+strings.Join(names, " ")+" "+copyMix, "mix: %q is not known", name)
 }
@@ -176,6 +179,7 @@ func Select(f Facts, tensors []Shape, mix Mix, o Options) ([]Choice, error) {
 			s.tied = false
 		}
 	}
+	s.firstEnd = firstLayers(f, tensors)
 	for _, c := range []cat{catDown, catGate, catUp} {
 		s.count[c].n = f.Layers
 	}
@@ -226,9 +230,10 @@ func layerOf(name string) int {
 type selector struct {
 	Facts
 	Options
-	mix   Mix
-	tied  bool // the embedding is the head
-	count [numCats]struct{ i, n int }
+	mix      Mix
+	tied     bool // the embedding is the head
+	firstEnd int  // see firstLayers
+	count    [numCats]struct{ i, n int }
 }
 
 // choose decides for one tensor that may be quantized.
@@ -243,7 +248,10 @@ func (s *selector) choose(c *Choice) error {
 		c.Wanted = *s.Output
 	case block && override != nil:
 		c.Wanted = *override
-	case block && !s.Pure:
+	case s.Pure:
+	case presetTypes[s.mix.Name] != parts{}:
+		c.Wanted = s.part(presetTypes[s.mix.Name], c.Shape)
+	case block:
 		c.Wanted = s.rule(c.Shape)
 	}
 	to, err := fallback(c.Wanted, c.cols())
