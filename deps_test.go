@@ -59,7 +59,7 @@ const lattice = `
 	eval/report, eval/journal < eval;
 
 	eval, train, quantize < recipes;
-	train < bench;
+	train, quantize < bench;
 	recipes, eval/local, eval/endpoint, bench < cli;
 	cli < cli/tune;
 `

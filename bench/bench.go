@@ -1,5 +1,5 @@
 // Package bench measures this machine and what the program reaches on it: the peaks of arithmetic and of reading memory first, then
-// kernels, training steps, reading of prompts and generation, each as a share of the peak that bounds it. README.md holds the method
+// kernels, training steps, reading of prompts, generation and quantizing, each as a share of the peak that bounds it. README.md holds the method
 // and figures.
 //
 // It is the one package whose results come from a clock; they go nowhere but into the report.
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tune/internal/model"
+	"tune/internal/qtype"
 	"tune/kernels"
 )
 
@@ -51,14 +52,17 @@ type Model struct {
 }
 
 // The parts a run may be restricted to.
-var Parts = []string{"kernels", "train", "prefill", "decode"}
+var Parts = []string{"kernels", "train", "prefill", "decode", "quantize"}
 
 // Options of a run.
 type Options struct {
-	Parts    []string // of Parts
-	Models   []Model
-	Pool     *kernels.Pool
-	Progress func(Row) // told about every row as it comes, before its share is known; nil: nobody is
+	Parts  []string // of Parts
+	Models []Model
+	Pool   *kernels.Pool
+	Types  []qtype.Type // that the part quantize measures; nil: all
+	// Programs that the part quantize times: this one, and llama.cpp's; "" is left out.
+	Tune, LlamaQuantize string
+	Progress            func(Row) // told about every row as it comes, before its share is known; nil: nobody is
 }
 
 // bencher is a run under way.
@@ -89,6 +93,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train)},
 		{"prefill", b.eachModel((*bencher).prefill)}, {"decode", b.eachModel((*bencher).decode)},
+		{"quantize", b.quantize},
 	}
 	for _, s := range steps {
 		if !slices.Contains(o.Parts, s.part) {
@@ -100,7 +105,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	for i := range b.Rows {
 		r := &b.Rows[i]
-		r.Share = r.work / b.height(r.of)
+		if r.work > 0 {
+			r.Share = r.work / b.height(r.of)
+		}
 	}
 	return &b.Report, nil
 }

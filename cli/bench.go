@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,6 +30,9 @@ distance of their quartiles, and what share of the peak the best repeat reaches.
 ` + recipes.Builtin + ` and random weights of the shape of SmolLM2-135M, in bf16 and Q4_1. Nothing else should run meanwhile.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "model", Usage: "`MODEL` to measure instead: a Hugging Face folder, a GGUF file or " + recipes.Builtin},
+			&cli.StringFlag{Name: "types", Usage: "`TYPES` that the part quantize measures, such as Q4_K,Q6_K (default: all)"},
+			&cli.StringFlag{Name: "llama-quantize", Usage: "llama.cpp's `PROGRAM` to time whole files beside (default: the one in the path, if there is one)"},
+			&cli.BoolFlag{Name: "files", Usage: "time whole files as well, in processor time; with llama-quantize they always are"},
 			&cli.StringFlag{Name: "compare", Usage: "`FILE` of an earlier run's --json, whose values are shown beside"},
 			jsonFlag()},
 		Action: func(c *cli.Context) error {
@@ -42,6 +46,9 @@ distance of their quartiles, and what share of the peak the best repeat reaches.
 			default:
 				return usagef(c, "expected %s|all, found %q", parts, what)
 			}
+			if err := quantizeBench(c, &o); err != nil {
+				return err
+			}
 			var before *bench.Report
 			if name := c.String("compare"); name != "" {
 				var err error
@@ -54,8 +61,29 @@ distance of their quartiles, and what share of the peak the best repeat reaches.
 	}
 }
 
+// quantizeBench reads the flags of the part quantize.
+func quantizeBench(c *cli.Context, o *bench.Options) (err error) {
+	if c.IsSet("types") {
+		for name := range strings.SplitSeq(c.String("types"), ",") {
+			t, err := qtype.ParseType(strings.TrimSpace(name))
+			if err != nil {
+				return usagef(c, "types: %v", err)
+			}
+			o.Types = append(o.Types, t)
+		}
+	}
+	o.LlamaQuantize = c.String("llama-quantize")
+	if o.LlamaQuantize == "" {
+		o.LlamaQuantize, _ = exec.LookPath("llama-quantize") // none is no error
+	}
+	if o.LlamaQuantize != "" || c.Bool("files") {
+		o.Tune, err = os.Executable()
+	}
+	return err
+}
+
 func runBench(c *cli.Context, e *env, o bench.Options, before *bench.Report) error {
-	if !slices.Equal(o.Parts, []string{"kernels"}) {
+	if slices.ContainsFunc(o.Parts, func(part string) bool { return part != "kernels" && part != "quantize" }) {
 		models, err := benchModels(c.String("model"))
 		if err != nil {
 			return err

@@ -23,8 +23,8 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 	var scales, sums [16]float32
 	var d float32
 	if importance == nil {
-		for j := range 16 {
-			scales[j] = refineSymmetric(4, (*[16]float32)(x[16*j:]), codes[16*j:])
+		for half := range 2 {
+			refineSymmetric8(4, (*[128]float32)(x[128*half:]), (*[128]uint8)(codes[128*half:]), (*[8]float32)(scales[8*half:]))
 		}
 		if peak, _ := extreme(scales[:]); peak != 0 {
 			inv := -32 / peak

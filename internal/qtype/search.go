@@ -205,6 +205,13 @@ func refineSymmetric(top int32, x *[16]float32, codes []uint8) (scale float32) {
 	return 0
 }
 
+// refineSymmetric8Plain refines eight groups one after the other.
+func refineSymmetric8Plain(top int32, x *[128]float32, codes *[128]uint8, scales *[8]float32) {
+	for j := range 8 {
+		scales[j] = refineSymmetric(top, (*[16]float32)(x[16*j:]), codes[16*j:])
+	}
+}
+
 // A grid says which scales searchAffine tries: (top + first + step·i) / range for i = 0 ... steps.
 type grid struct {
 	first, step float32

@@ -98,6 +98,53 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 	return scale
 }
 
+//go:noescape
+func refineSymmetricAVX2(s *refineLanes, top int32)
+
+// refineLanes is the state of eight refinements; lane j of element i belongs to value i of group j.
+type refineLanes struct {
+	x, l [16][8]float32 // values, codes
+	//lint:ignore U1000 the assembly keeps its state here
+	w, wx       [16][8]float32
+	inv, xl, ll [8]float32
+}
+
+// refineSymmetric8 is refineSymmetric of eight groups of 16 values.
+func refineSymmetric8(top int32, x *[128]float32, codes *[128]uint8, scales *[8]float32) {
+	if !vectors {
+		refineSymmetric8Plain(top, x, codes, scales)
+		return
+	}
+	var s refineLanes
+	var none [8]bool
+	for j := range 8 {
+		group := (*[16]float32)(x[16*j:])
+		peak, magnitude := extreme(group[:])
+		if none[j] = magnitude < smallest; none[j] {
+			continue // a lane of zeros
+		}
+		s.inv[j] = float32(-top) / peak
+		for i, v := range group {
+			s.x[i][j] = v
+		}
+	}
+	refineSymmetricAVX2(&s, top)
+	for j := range 8 {
+		group := (*[16]uint8)(codes[16*j:])
+		scales[j] = 0
+		if none[j] {
+			clear(group[:])
+			continue
+		}
+		for i := range group {
+			group[i] = uint8(int32(s.l[i][j]) + top)
+		}
+		if s.ll[j] > 0 {
+			scales[j] = s.xl[j] / s.ll[j]
+		}
+	}
+}
+
 // affineLanes is the state of eight affine searches; lane j of element i belongs to value i of group j.
 type affineLanes struct {
 	x, w, l          [32][8]float32 // values, weights, codes

@@ -424,3 +424,98 @@ group:
 	JG           group
 	VZEROUPPER
 	RET
+
+// ROUND rounds r to integers in Y11 ... Y12.
+#define ROUND(r) \
+	VADDPS    Y15, r, r \
+	VPAND     Y14, r, r \
+	VPSUBD    Y13, r, r \
+	VPMINSD   Y12, r, r \
+	VPMAXSD   Y11, r, r \
+	VCVTDQ2PS r, r
+
+// func refineSymmetricAVX2(s *refineLanes, top int32)
+TEXT ·refineSymmetricAVX2(SB), NOSPLIT, $0-12
+	MOVQ         s+0(FP), DI
+	CONSTANTS
+	VBROADCASTSS top+8(FP), Y12
+	VPSUBD       Y12, Y9, Y11     // -top
+	VPCMPEQD     Y0, Y0, Y0
+	VPADDD       Y0, Y12, Y12     // top - 1
+	VMOVUPS      refineLanes_inv(DI), Y10
+	VXORPS       Y0, Y0, Y0       // xl
+	VXORPS       Y1, Y1, Y1       // ll
+	XORQ         SI, SI
+start:
+	VMOVUPS refineLanes_x(DI)(SI*1), Y2
+	VMULPS  Y2, Y10, Y3
+	ROUND(Y3)
+	VMOVUPS Y3, refineLanes_l(DI)(SI*1)
+	VMULPS  Y2, Y2, Y4
+	VMOVUPS Y4, refineLanes_w(DI)(SI*1)
+	VMULPS  Y2, Y4, Y5
+	VMOVUPS Y5, refineLanes_wx(DI)(SI*1)
+	VMULPS  Y3, Y5, Y5
+	VADDPS  Y5, Y0, Y0
+	VMULPS  Y3, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VADDPS  Y4, Y1, Y1
+	ADDQ    $32, SI
+	CMPQ    SI, $512
+	JLT     start
+	MOVQ    $5, CX
+round:
+	VXORPS Y10, Y10, Y10          // what has changed
+	XORQ   SI, SI
+step:
+	VMOVUPS   refineLanes_l(DI)(SI*1), Y2
+	VMOVUPS   refineLanes_wx(DI)(SI*1), Y3
+	VMOVUPS   refineLanes_w(DI)(SI*1), Y4
+	VMULPS    Y2, Y3, Y5
+	VSUBPS    Y5, Y0, Y5          // xl without the element
+	VMULPS    Y2, Y4, Y7
+	VMULPS    Y2, Y7, Y7
+	VSUBPS    Y7, Y1, Y7          // ll without it
+	VMULPS    refineLanes_x(DI)(SI*1), Y7, Y8
+	VDIVPS    Y5, Y8, Y8
+	ROUND(Y8)                     // its best code
+	VXORPS    Y9, Y9, Y9
+	VCMPPS    $0x1e, Y9, Y5, Y6
+	VCMPPS    $0x04, Y2, Y8, Y9
+	VANDPS    Y9, Y6, Y6
+	VMOVMSKPS Y6, AX
+	TESTL     AX, AX
+	JZ        next
+	VMULPS    Y8, Y3, Y9
+	VADDPS    Y9, Y5, Y5
+	VMULPS    Y8, Y4, Y9
+	VMULPS    Y8, Y9, Y9
+	VADDPS    Y9, Y7, Y7
+	VXORPS    Y9, Y9, Y9
+	VCMPPS    $0x1e, Y9, Y7, Y9
+	VANDPS    Y9, Y6, Y6
+	VMULPS    Y5, Y5, Y9
+	VMULPS    Y1, Y9, Y9
+	VMULPS    Y0, Y0, Y3
+	VMULPS    Y7, Y3, Y3
+	VCMPPS    $0x1e, Y3, Y9, Y9   // xl²/ll grows
+	VANDPS    Y9, Y6, Y6
+	VORPS     Y6, Y10, Y10
+	VBLENDVPS Y6, Y8, Y2, Y2
+	VMOVUPS   Y2, refineLanes_l(DI)(SI*1)
+	VBLENDVPS Y6, Y5, Y0, Y0
+	VBLENDVPS Y6, Y7, Y1, Y1
+next:
+	ADDQ      $32, SI
+	CMPQ      SI, $512
+	JLT       step
+	VMOVMSKPS Y10, AX
+	TESTL     AX, AX
+	JZ        done
+	SUBQ      $1, CX
+	JNZ       round
+done:
+	VMOVUPS Y0, refineLanes_xl(DI)
+	VMOVUPS Y1, refineLanes_ll(DI)
+	VZEROUPPER
+	RET

@@ -10,6 +10,10 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 	return searchSymmetricPlain(top, x, w, codes)
 }
 
+func refineSymmetric8(top int32, x *[128]float32, codes *[128]uint8, scales *[8]float32) {
+	refineSymmetric8Plain(top, x, codes, scales)
+}
+
 func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32) int {
 	return nearestPointPlain(list, dims, x, w, scaled)
 }
