@@ -3,7 +3,7 @@
 //
 // Standard output carries results and nothing else; progress, notes and errors go to standard error. An error is two
 // lines, "tune: error: ..." and, when there is one, "tune: hint: ...". Exit codes: 0 done, 1 failed, 2 wrong usage,
-// 3 a gate that was asked for was missed, 130 interrupted.
+// 3 a gate that was asked for was missed, 4 no gate was missed but one could not be decided, 130 interrupted.
 package cli
 
 import (
@@ -45,6 +45,7 @@ func commands(e *env) []*cli.Command {
 		exportCommand(e),
 		imatrixCommand(e),
 		verifyCommand(e),
+		compareCommand(e),
 		dataCommand(e),
 		inspectCommand(e),
 		tokenizerCommand(e),
@@ -89,11 +90,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	return report(stderr, err, ctx.Err() != nil)
+	return reportError(stderr, err, ctx.Err() != nil)
 }
 
-// report prints an error and its hint and chooses the exit code.
-func report(stderr io.Writer, err error, interrupted bool) int {
+// reportError prints an error and its hint and chooses the exit code.
+func reportError(stderr io.Writer, err error, interrupted bool) int {
 	fmt.Fprintf(stderr, "tune: error: %v\n", err)
 	if h := hint.Of(err); h != "" {
 		fmt.Fprintf(stderr, "tune: hint: %s\n", h)

@@ -276,7 +276,10 @@ func Read(path string) (*Run, error) {
 	if len(run.Results.Results) == 0 {
 		return nil, hint.Errorf("give the results.json of `tune eval` or the results_*.json of lm-eval", "%s: no \"results\" in it", file)
 	}
-	stamp := strings.TrimPrefix(strings.TrimSuffix(filepath.Base(file), ".json"), "results")
+	stamp, named := strings.CutPrefix(strings.TrimSuffix(filepath.Base(file), ".json"), "results")
+	if !named {
+		return run, nil // samples are found by the name of their results
+	}
 	for task := range run.Results.Results {
 		name := filepath.Join(filepath.Dir(file), "samples_"+task+stamp+".jsonl")
 		list, err := readSamples(name)

@@ -75,8 +75,8 @@ func TestWriteIsLMEvals(t *testing.T) {
 	}
 	for task := range run.Samples {
 		theirs := strings.Replace(filepath.Base(run.Path), "results", "samples_"+task, 1) + "l"
-		a := lines(t, filepath.Join(filepath.Dir(run.Path), theirs))
-		b := lines(t, filepath.Join(dir, SamplesName(task)))
+		a := jsonLines(t, filepath.Join(filepath.Dir(run.Path), theirs))
+		b := jsonLines(t, filepath.Join(dir, SamplesName(task)))
 		if !reflect.DeepEqual(a, b) {
 			t.Errorf("samples of %s\nexpected %v\nfound    %v", task, a[0], b[0])
 		}
@@ -97,7 +97,7 @@ func readJSON(t *testing.T, path string, v any) {
 	}
 }
 
-func lines(t *testing.T, path string) (all []map[string]any) {
+func jsonLines(t *testing.T, path string) (all []map[string]any) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/eval/report"
+	"tune/eval/stats"
+)
+
+func compareCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "compare",
+		Usage:     "what changed between two evaluations, document by document, and whether it is more than noise",
+		UsageText: "tune compare BEFORE AFTER [--gate 'TASK.METRIC >= BOUND' ...] [--html FILE] [--junit FILE] [--markdown FILE] [--github]",
+		Description: `BEFORE and AFTER are results of "tune eval" or of lm-evaluation-harness: a results file, or the folder that holds it.
+
+A change that may be noise is marked ~. Yes/no metrics get McNemar's exact test and Newcombe's interval; others, and
+documents that share a passage, a permutation test and a bootstrap interval. DETECTABLE is the smallest change that the
+documents show with 80 % probability.
+
+A gate's bound without sign is about the number after (piqa.acc >= 0.7); with a sign or a unit it is about the change:
+arc_easy.acc >= -0.5pp (percentage points), wikitext.word_perplexity <= +3%. A change passes when its whole interval is
+beyond the bound, is missed when its whole interval is short of it, and else is inconclusive; "measured" after the bound
+takes the measured change for the true one. Exit codes: 0 all gates passed, 3 one was missed, 4 none was missed and one
+is inconclusive, 1 anything else.`,
+		Flags: slices.Concat([]cli.Flag{gateFlag(),
+			&cli.Float64Flag{Name: "level", Value: 0.95, Usage: "of confidence intervals, between 0.5 and 1"},
+			&cli.StringFlag{Name: "correction", Value: "holm", Usage: "of p-values for many comparisons: " + strings.Join(slices.Sorted(maps.Keys(stats.Corrections)), ", ")},
+			&cli.GenericFlag{Name: "cluster", Value: &repeated{}, Usage: "`TASK=COLUMN` whose equal values make documents dependent, - for none; may be repeated"},
+		}, reportFlags(), []cli.Flag{jsonFlag()}),
+		Action: e.compare,
+	}
+}
+
+func (e *env) compare(c *cli.Context) error {
+	if c.NArg() != 2 {
+		return usagef(c, "expected two results, before and after, found %d arguments", c.NArg())
+	}
+	o, err := compareOptions(c)
+	if err != nil {
+		return err
+	}
+	gates, err := parseGates(c)
+	if err != nil {
+		return err
+	}
+	before, err := report.Read(c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	after, err := report.Read(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	return e.compareRuns(c, before, after, gates, o)
+}
+
+func compareOptions(c *cli.Context) (report.Options, error) {
+	o := report.Options{Level: c.Float64("level"), Correction: c.String("correction"), Clusters: map[string]string{}}
+	if !(o.Level >= 0.5 && o.Level < 1) {
+		return o, usagef(c, "level: expected a number from 0.5 to below 1, found %v", o.Level)
+	}
+	if stats.Corrections[o.Correction] == nil {
+		return o, usagef(c, "correction: expected one of %s, found %q", strings.Join(slices.Sorted(maps.Keys(stats.Corrections)), ", "), o.Correction)
+	}
+	for _, s := range *c.Generic("cluster").(*repeated) {
+		task, column, ok := strings.Cut(s, "=")
+		if !ok || task == "" || column == "" {
+			return o, usagef(c, "cluster: expected TASK=COLUMN, found %q", s)
+		}
+		o.Clusters[task] = column
+	}
+	return o, nil
+}
+
+// compareRuns compares, prints, writes the reports and ends with the gates' verdict.
+func (e *env) compareRuns(c *cli.Context, before, after *report.Run, gates []report.Gate, o report.Options) error {
+	x, err := report.Compare(before, after, o)
+	if err != nil {
+		return err
+	}
+	outcomes, err := report.Judge(gates, after, x)
+	if err != nil {
+		return err
+	}
+	r := &report.Report{Title: "Evaluation: " + comparedNames(before, after), Before: before, After: after, Comparison: x, Gates: outcomes}
+	if err := e.writeReports(c, r); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		if outcomes == nil {
+			outcomes = []report.Outcome{}
+		}
+		err = writeJSON(e.stdout, struct {
+			*report.Comparison
+			Warnings []string         `json:"warnings"`
+			Gates    []report.Outcome `json:"gates"`
+		}{x, r.Warnings(), outcomes})
+	} else {
+		err = e.printReport(r)
+	}
+	if err != nil {
+		return err
+	}
+	return verdict(outcomes)
+}
+
+func comparedNames(before, after *report.Run) string {
+	if before.ModelName == after.ModelName {
+		return after.ModelName
+	}
+	return before.ModelName + " → " + after.ModelName
+}
+
+// printReport prints a comparison and its gates.
+func (e *env) printReport(r *report.Report) error {
+	if err := printComparison(e.stdout, r.Comparison); err != nil {
+		return err
+	}
+	for _, text := range r.Warnings() {
+		fmt.Fprintf(e.stdout, "note: %s\n", text)
+	}
+	if len(r.Gates) == 0 {
+		return nil
+	}
+	fmt.Fprintln(e.stdout)
+	return printGates(e.stdout, r.Gates)
+}
