@@ -46,7 +46,8 @@ const lattice = `
 	lora, quantize/solve < quantize;
 
 	# the pipeline
-	UTIL < data/licenses, internal/hub;
+	UTIL < data/licenses, internal/remote;
+	internal/remote < internal/hub;
 	internal/tokenizer, internal/chat, internal/hub, data/licenses < data;
 	data, lora, internal/infer < train;
 
