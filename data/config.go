@@ -5,12 +5,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tune/internal/hub"
 )
 
 // Config says what is read and how it becomes packs. Default gives the values of keys that are not set.
 type Config struct {
 	// Train, Valid and Test are the sources of the three splits.
-	Train Sources `yaml:"train" json:"train" jsonschema:"description=what to train on: a path or glob or builtin:licenses or a list of these"`
+	Train Sources `yaml:"train" json:"train" jsonschema:"description=what to train on: a path or glob or builtin:licenses or an address hf:// https:// s3:// or a list of these"`
 	Valid Sources `yaml:"valid,omitempty" json:"valid,omitempty" jsonschema:"description=what to validate on"`
 	Test  Sources `yaml:"test,omitempty" json:"test,omitempty" jsonschema:"description=what to test on"`
 	// ValidShare moves this share of the train rows, chosen by a hash of their content, to valid; only without Valid.
@@ -49,7 +51,7 @@ type Config struct {
 
 // Source is one entry of a split.
 type Source struct {
-	Path    string            `yaml:"path" json:"path" jsonschema:"description=a file or glob or folder or builtin:licenses"`
+	Path    string            `yaml:"path" json:"path" jsonschema:"description=a file or glob or folder or builtin:licenses or an address hf://datasets/org/name or https:// or s3://"`
 	Format  string            `yaml:"format,omitempty" json:"format,omitempty"`   // as Config.Format, for this source alone
 	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty"` // as Config.Columns
 	Where   string            `yaml:"where,omitempty" json:"where,omitempty" jsonschema:"description=rows to keep such as split=train or lang!=de; several are joined by commas"`
@@ -105,6 +107,11 @@ func (c Config) Validate() []Problem {
 			}
 			if name, ok := strings.CutPrefix(s.Path, "builtin:"); ok && !slices.Contains(builtins, name) {
 				add(at+"path", "expected builtin:%s, found %q", strings.Join(builtins, " or builtin:"), s.Path)
+			}
+			if strings.HasPrefix(s.Path, hub.Scheme) {
+				if _, err := hub.Parse(s.Path); err != nil {
+					add(at+"path", "%v", err)
+				}
 			}
 			oneOf(at+"format", s.Format, formatNames, true)
 			if _, err := parseWhere(s.Where); err != nil {

@@ -91,13 +91,28 @@ func (l *lineFile) open(block int, from mark, keep func(string) bool) (batchRead
 	}
 	r.r = bufio.NewReaderSize(io.NewSectionReader(l, begin, l.Size()-begin), 1<<16)
 	if block > 0 {
-		line, err := readLine(r.r)
-		if err != nil && err != io.EOF {
+		n, err := skipLine(r.r, r.limit+1)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", l.name, err)
 		}
-		r.at = int64(len(line)) - 1
+		r.at = n - 1
 	}
 	return r, nil
+}
+
+// skipLine passes over the rest of a line, or at least most bytes of it, and counts its bytes.
+func skipLine(r *bufio.Reader, most int64) (n int64, _ error) {
+	for n < most {
+		part, err := r.ReadSlice('\n')
+		n += int64(len(part))
+		if err == nil || err == io.EOF {
+			return n, nil
+		}
+		if err != bufio.ErrBufferFull {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // readLine returns a line with its line break; io.EOF when there is none.

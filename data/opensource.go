@@ -12,6 +12,7 @@ type source struct {
 	Source
 	index   int
 	paths   []string
+	known   []string // per file: the version of a remote one, "" for local ones
 	files   []file
 	formats []formatEntry // per file
 	whys    []string      // per file: why auto took that format, "" when it was named
@@ -31,7 +32,7 @@ type source struct {
 type blockRef struct{ file, block int }
 
 // openSource opens the files of a source and finds the format of each.
-func openSource(s Source, index int, c Config, cache, split string) (_ *source, err error) {
+func openSource(s Source, index int, c Config, at *places) (_ *source, err error) {
 	o := &source{Source: s, index: index, cut: -1}
 	defer func() {
 		if err != nil {
@@ -44,14 +45,14 @@ func openSource(s Source, index int, c Config, cache, split string) (_ *source, 
 	if o.filter, err = parseFilter(s.Filter); err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
-	if len(c.Valid) == 0 && split != "test" {
-		o.share, o.valid, o.by = c.ValidShare, split == "valid", c.ValidBy
+	if len(c.Valid) == 0 && at.split != "test" {
+		o.share, o.valid, o.by = c.ValidShare, at.split == "valid", c.ValidBy
 	}
-	if o.paths, err = s.paths(cache, split); err != nil {
+	if o.paths, err = at.list(s); err != nil {
 		return nil, err
 	}
 	for _, p := range o.paths {
-		if err := o.add(p, c); err != nil {
+		if err := o.add(p, c, at); err != nil {
 			return nil, err
 		}
 	}
@@ -62,8 +63,8 @@ func openSource(s Source, index int, c Config, cache, split string) (_ *source, 
 }
 
 // add opens one file.
-func (o *source) add(path string, c Config) error {
-	b, err := openLocal(path)
+func (o *source) add(path string, c Config, at *places) error {
+	path, b, version, err := at.open(path)
 	if err != nil {
 		return err
 	}
@@ -71,6 +72,7 @@ func (o *source) add(path string, c Config) error {
 	if err != nil {
 		return err
 	}
+	o.known = append(o.known, version)
 	i := len(o.files)
 	o.files = append(o.files, f)
 	columns := f.columns()
@@ -154,14 +156,6 @@ func (o *source) check(columns []string) error {
 		}
 	}
 	return nil
-}
-
-// paths lists the files of a source.
-func (s Source) paths(cache, split string) ([]string, error) {
-	if name, ok := strings.CutPrefix(s.Path, "builtin:"); ok {
-		return builtinPaths(name, s.Format, cache, split)
-	}
-	return expand(s.Path)
 }
 
 // keep tells the columns that a format and the settings read; no other is.

@@ -2,16 +2,9 @@ package data
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/bmatcuk/doublestar/v4"
-
-	"tune/internal/hint"
 )
 
 // block is a part of a file that can be read without reading what stands before it: a row group, a record batch, a range
@@ -109,47 +102,6 @@ func suffixes() string {
 		names = append(names, k.suffix)
 	}
 	return strings.Join(names, ", ")
-}
-
-// expand lists the files of a path, glob (with ** for any folders) or folder, sorted by name.
-func expand(path string) ([]string, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		return folder(path)
-	case err == nil:
-		return []string{path}, nil
-	case !strings.ContainsAny(path, "*?["):
-		return nil, hint.Errorf("give a file, a folder, a glob or builtin:licenses", "data: %w", err)
-	}
-	names, err := doublestar.FilepathGlob(path, doublestar.WithFilesOnly())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: expected files, found none that match", path)
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// folder lists the data files directly in a folder and below it.
-func folder(path string) ([]string, error) {
-	var names []string
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if isData(p) && !strings.HasSuffix(strings.ToLower(p), ".md") { // the README
-			names = append(names, p)
-		}
-		return nil
-	})
-	if err == nil && len(names) == 0 {
-		err = fmt.Errorf("%s: expected files whose names end in %s, found none", path, suffixes())
-	}
-	slices.Sort(names)
-	return names, err
 }
 
 // guard turns a panic of a library that reads foreign bytes into an error.

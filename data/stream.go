@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -25,6 +27,7 @@ type Options struct {
 	Template  *chat.Template       // nil is an error only when a row is a conversation
 	Pairs     bool                 // rows of preference give both answers, and rows judged bad are kept; else good answers alone
 	Cache     string               // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
+	Report    func(text string)    // told of long steps, when it is set: downloads
 }
 
 // Stream yields packs. One goroutine uses it at a time.
@@ -36,6 +39,7 @@ type Options struct {
 type Stream struct {
 	config  Config
 	options Options
+	places  places
 	sources []*source
 	encoder encoder
 
@@ -66,13 +70,10 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 			s.Close()
 		}
 	}()
-	cache := c.Cache
-	if cache == "" {
-		cache = o.Cache
-	}
+	s.places = places{cache: cmp.Or(c.Cache, o.Cache), split: o.Split, report: o.Report}
 	blocks := 0
 	for i, src := range list {
-		opened, err := openSource(src, i, c, cache, o.Split)
+		opened, err := openSource(src, i, c, &s.places)
 		if err != nil {
 			return nil, err
 		}
@@ -100,6 +101,7 @@ func (s *Stream) shuffled() bool { return s.config.Order == "shuffled" && s.opti
 
 // Close releases the files.
 func (s *Stream) Close() error {
+	s.places.close()
 	s.stop()
 	for _, o := range s.sources {
 		o.close()
@@ -242,7 +244,11 @@ func (s *Stream) Fingerprint() (string, error) {
 		c.Mix, c.Temperature, c.Until, c.Dedup, c.Similarity)
 	for _, o := range s.sources {
 		fmt.Fprintf(h, "%q %q %q %v %v %d\n", o.Format, o.Where, o.Filter, o.Columns, o.Weight, o.Limit)
-		for _, p := range o.paths {
+		for i, p := range o.paths {
+			if o.known[i] != "" {
+				fmt.Fprintf(h, "%s %s\n", path.Base(p), o.known[i])
+				continue
+			}
 			f, err := os.Open(p)
 			if err != nil {
 				return "", err

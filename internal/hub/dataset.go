@@ -32,7 +32,7 @@ var addresses = regexp.MustCompile(`^hf://(datasets/)?(\w[\w.-]*/\w[\w.-]*)(?:@(
 // hf://datasets/org/name[@rev][:config][:split] of a data set.
 func Parse(address string) (Address, error) {
 	m := addresses.FindStringSubmatch(address)
-	if m == nil || m[1] == "" && m[5] != "" || m[4] != "" && m[5] != "" || strings.Contains(m[4], "..") {
+	if m == nil || m[1] == "" && strings.HasPrefix(m[2], "datasets/") || m[1] == "" && m[5] != "" || m[4] != "" && m[5] != "" || strings.Contains(m[4], "..") {
 		return Address{}, hint.Errorf("hf://datasets/org/name[@revision][:config][:split], hf://datasets/org/name/file, or hf://org/name of a model",
 			"expected an address of the hub, found %q", address)
 	}

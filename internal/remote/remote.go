@@ -51,7 +51,7 @@ type kept struct {
 	data []byte
 }
 
-// New returns a client that tries five times over about 15 seconds.
+// New returns a client that tries five times over about 7 seconds.
 func New() *Client {
 	c := &Client{HTTP: http.DefaultClient, Wait: Backoff, kept: map[key]*list.Element{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -61,13 +61,16 @@ func New() *Client {
 // Close ends all reading.
 func (c *Client) Close() { c.cancel() }
 
-// Backoff waits 1, 2, 4 and 8 seconds and then gives up.
+// Backoff tries again at once, then after 1, 2 and 4 seconds, and then gives up.
 func Backoff(ctx context.Context, n int) error {
 	if n > 4 {
 		return errors.New("five tries failed")
 	}
+	if n == 1 {
+		return ctx.Err()
+	}
 	select {
-	case <-time.After(time.Second << (n - 1)):
+	case <-time.After(time.Second << (n - 2)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
