@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"tune/data"
 	"tune/internal/chat"
 	"tune/internal/hint"
+	"tune/internal/hub"
 	"tune/internal/model"
 	"tune/internal/tokenizer"
 	"tune/kernels"
@@ -141,6 +143,12 @@ func openJob(r *recipes.Recipe, name string, full bool) (_ *job, err error) {
 
 // openBase opens a model by path or name. From scratch, its weights are not looked at and need not be there.
 func openBase(name string, scratch bool) (*model.Checkpoint, error) {
+	if strings.HasPrefix(name, hub.Scheme) {
+		var err error
+		if name, err = fetchBase(name); err != nil {
+			return nil, err
+		}
+	}
 	var dir fs.FS
 	if strings.HasPrefix(name, "builtin:") {
 		var err error
@@ -162,6 +170,22 @@ func openBase(name string, scratch bool) (*model.Checkpoint, error) {
 		return nil, hint.Errorf("a model to train from scratch is a folder with config.json and tokenizer.json", "%s: %w", name, err)
 	}
 	return model.Fresh(config, name, dir)
+}
+
+// fetchBase brings a model of the hub into its cache and returns the folder or file.
+func fetchBase(address string) (string, error) {
+	a, err := hub.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	if a.Kind != "models" {
+		return "", hint.Errorf("hf://org/name is a model", "base: expected the address of a model, found %s", address)
+	}
+	c, err := hub.FromEnv()
+	if err != nil {
+		return "", err
+	}
+	return c.Model(context.Background(), a)
 }
 
 // openData opens a stream for each split the recipe names.
