@@ -30,8 +30,9 @@ func quantizeCommand(e *env) *cli.Command {
 	}
 	return &cli.Command{
 		Name:      "quantize",
-		Usage:     "write a model as a GGUF file of a quantized mix",
-		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf\n   tune quantize --target-size 95MB [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf",
+		Usage:     "write a model in a quantized format: a GGUF file, or a folder for GPU servers",
+		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf\n   tune quantize --target-size 95MB [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf" +
+			"\n   tune quantize --format gptq|awq|nf4|compressed-tensors [--scheme W4A16] [--adapter DIR] SOURCE OUT_DIR",
 		Description: `SOURCE is a Hugging Face folder, a GGUF file or a built-in model; --adapter is merged on the way. The file holds the bytes that
 llama-quantize writes. It grows under OUT.gguf.partial; an interrupted run is continued by the same command. --dry-run needs no
 OUT.gguf.
@@ -45,7 +46,7 @@ Mixes of llama.cpp, from the best to the smallest:
 
 Mixes of our own for mixtures of experts and latent attention (attention, shared experts and first layers finer than routed experts):
 
-` + wrap(own, 120),
+` + wrap(own, 120) + packedHelp,
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "mix", Usage: "`MIX` of types, such as Q4_K_M"},
 			&cli.StringFlag{Name: "adapter", Usage: "`DIR` of a PEFT adapter to merge"},
@@ -62,7 +63,7 @@ Mixes of our own for mixtures of experts and latent attention (attention, shared
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
 			jsonFlag(),
-		}, shardFlags(), targetFlags(), gateFlags()),
+		}, packedFlags(), shardFlags(), targetFlags(), gateFlags()),
 		Action: func(c *cli.Context) error { return runQuantize(e, c) },
 	}
 }
@@ -104,6 +105,12 @@ type quantizedTensor struct {
 }
 
 func runQuantize(e *env, c *cli.Context) error {
+	if c.String("format") != "gguf" {
+		return runPacked(e, c)
+	}
+	if name := setFlag(c, packedFlags()[1:]); name != "" {
+		return usagef(c, "%s: expected --format gptq, awq, nf4 or compressed-tensors with it", name)
+	}
 	dry := c.Bool("dry-run")
 	switch n := c.NArg(); {
 	case n == 0, n == 1 && !dry, n > 2:

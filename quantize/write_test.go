@@ -22,6 +22,7 @@ import (
 const (
 	childEnv    = "TUNE_QUANTIZE_CHILD"
 	childShards = "TUNE_QUANTIZE_CHILD_SHARDS"
+	childPacked = "TUNE_QUANTIZE_CHILD_PACKED"
 )
 
 // A child process of TestKilled writes a file and tells of each part.
@@ -36,6 +37,13 @@ func TestMain(m *testing.M) {
 			src.Close()
 		}
 		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if source := os.Getenv(childPacked); source != "" {
+		if err := packedChild(source); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}

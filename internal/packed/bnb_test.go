@@ -1,7 +1,9 @@
 package packed
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,6 +77,73 @@ func TestReadBnB(t *testing.T) {
 		}
 		if decoded(t, rounded) != c.Dequantized {
 			t.Errorf("%s: values differ from the library's", name)
+		}
+	}
+}
+
+// bnbMatrix is the matrix of the goldens: four consecutive numbers of the generator summed, column 11 large, one block zero.
+func bnbMatrix() []float32 {
+	seed, k := uint64(0xB17B), uint64(0)
+	u := func() float64 {
+		k++
+		z := seed + k*0x9E3779B97F4A7C15
+		z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
+		z = (z ^ z>>27) * 0x94D049BB133111EB
+		z ^= z >> 31
+		return float64(z>>44)/(1<<20) - 0.5
+	}
+	w := make([]float32, 64*192)
+	for i := range w {
+		v := (u() + u() + u() + u()) / 16
+		if i%192 == 11 {
+			v *= 6
+		}
+		if i/192 != 3 || i%192 >= 64 {
+			w[i] = float32(v)
+		}
+	}
+	return w
+}
+
+// The whole packed state of a matrix as bitsandbytes stores it in checkpoints, bit for bit but for spaces behind the JSON.
+func TestWriteBnB(t *testing.T) {
+	stored := open(t, "testdata/bnb.safetensors")
+	w := bnbMatrix()
+	for _, c := range []struct {
+		dtype qtype.Type
+		name  string
+	}{{qtype.F32, "nf4_b64_float32_double"}, {qtype.F16, "nf4_b64_float16_double"}, {qtype.BF16, "nf4_b64_bfloat16_double"}} {
+		s, err := ParseScheme(Options{Format: "nf4", DType: c.dtype})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, err := s.Encode(64, 192, func(dst []float32, o int) error { copy(dst, w[o*192:]); return nil }, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, info := range s.Parts("m", 64, 192) {
+			if x := parts[i]; "m."+x.Name != info.Name || x.Type != info.Type || !slices.Equal(x.Shape, info.Shape) || int64(len(x.Data)) != info.Bytes() {
+				t.Errorf("%s: announced as %v", x.Name, info)
+			}
+		}
+		for i, name := range []string{c.name + ".packed", c.name + ".absmax", c.name + ".state2.absmax", c.name + ".state2.code"} {
+			if want := get(t, stored, name); !bytes.Equal(parts[i].Data, want.Data) {
+				n := 0
+				for j := range want.Data {
+					if parts[i].Data[j] != want.Data[j] {
+						n++
+					}
+				}
+				t.Errorf("%s: %d of %d bytes differ", name, n, len(want.Data))
+			}
+		}
+		if c.dtype == qtype.BF16 {
+			if got, want := parts[5].Data, get(t, stored, "as_dict.quant_state.bitsandbytes__nf4").Data; !bytes.Equal(bytes.TrimRight(got, " "), want) {
+				t.Errorf("state %s, want %s", got, want)
+			}
+			if !bytes.Equal(parts[4].Data, get(t, stored, "as_dict.quant_map").Data) {
+				t.Error("quant_map differs")
+			}
 		}
 	}
 }

@@ -21,70 +21,52 @@ type WriteOptions struct {
 	Progress   func(done, total int64)
 }
 
-// Write writes a checkpoint folder: model.safetensors, or shards and their index, which comes last. One tensor is in
-// memory at a time.
-func Write(dir string, src tensor.Source, o WriteOptions) error {
-	infos, err := layout(src)
-	if err != nil {
-		return err
-	}
-	shards := split(infos, o.ShardBytes)
-	w := writer{src: src, o: o, total: sum(infos)}
-	if len(shards) == 1 {
-		return w.file(filepath.Join(dir, SingleName), infos)
-	}
-	weightMap := map[string]string{}
-	for i, shard := range shards {
-		name := fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
-		if err := w.file(filepath.Join(dir, name), shard); err != nil {
-			return err
-		}
-		for _, info := range shard {
-			weightMap[info.Name] = name
-		}
-	}
-	index, err := json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": w.total}, "weight_map": weightMap}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(dir, IndexName), append(index, '\n'))
+// A Part is one file of a checkpoint that is laid out but not written.
+type Part struct {
+	Name    string
+	Head    []byte        // length and text of the header
+	Infos   []tensor.Info // in the order of the data
+	Offsets []int64       // where the tensors begin in the file
+	Size    int64
 }
 
-// WriteFile writes one file. ShardBytes is ignored.
-func WriteFile(path string, src tensor.Source, o WriteOptions) error {
-	infos, err := layout(src)
-	if err != nil {
-		return err
-	}
-	w := writer{src: src, o: o, total: sum(infos)}
-	return w.file(path, infos)
-}
-
-// layout lists the tensors, wider values first so that each begins at a multiple of its size, else in the source's order.
-func layout(src tensor.Source) ([]tensor.Info, error) {
-	var infos []tensor.Info
-	for _, name := range src.Names() {
-		info, err := src.Info(name)
-		if err != nil {
-			return nil, err
-		}
+// Plan lays out model.safetensors, or shards that hold at most shardBytes of tensors each (0: no limit) and their index, nil for
+// a single file. Shards take the tensors in their order; inside a file wider values come first, so that each begins at a
+// multiple of its size.
+func Plan(infos []tensor.Info, shardBytes int64, metadata map[string]string) (parts []Part, index []byte, err error) {
+	for _, info := range infos {
 		if err := info.Check(); err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", name, err)
+			return nil, nil, fmt.Errorf("tensor %s: %w", info.Name, err)
 		}
 		if info.Type.Row().SafeTensors == "" {
-			return nil, hint.Errorf("convert it to bf16, f16 or f32 first", "tensor %s: safetensors files do not hold type %s", name, info.Type)
+			return nil, nil, hint.Errorf("convert it to bf16, f16 or f32 first", "tensor %s: safetensors files do not hold type %s", info.Name, info.Type)
 		}
-		infos = append(infos, info)
 	}
-	slices.SortStableFunc(infos, func(a, b tensor.Info) int { return cmp.Compare(b.Type.Row().Bytes, a.Type.Row().Bytes) })
-	return infos, nil
-}
-
-func sum(infos []tensor.Info) (total int64) {
-	for _, i := range infos {
-		total += i.Bytes()
+	shards := split(infos, shardBytes)
+	weightMap, total := map[string]string{}, int64(0)
+	for i, shard := range shards {
+		p := Part{Name: SingleName, Infos: slices.Clone(shard)}
+		if len(shards) > 1 {
+			p.Name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(shards))
+		}
+		slices.SortStableFunc(p.Infos, func(a, b tensor.Info) int { return cmp.Compare(b.Type.Row().Bytes, a.Type.Row().Bytes) })
+		if p.Head, err = header(p.Infos, metadata); err != nil {
+			return nil, nil, err
+		}
+		p.Size = int64(len(p.Head))
+		for _, info := range p.Infos {
+			p.Offsets = append(p.Offsets, p.Size)
+			p.Size += info.Bytes()
+			total += info.Bytes()
+			weightMap[info.Name] = p.Name
+		}
+		parts = append(parts, p)
 	}
-	return total
+	if len(parts) == 1 {
+		return parts, nil, nil
+	}
+	index, err = json.MarshalIndent(map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": weightMap}, "", "  ")
+	return parts, append(index, '\n'), err
 }
 
 // split cuts the list where a file would become larger than limit.
@@ -100,26 +82,72 @@ func split(infos []tensor.Info, limit int64) (shards [][]tensor.Info) {
 	return append(shards, infos[from:])
 }
 
+// Write writes a checkpoint folder: model.safetensors, or shards and their index, which comes last. One tensor is in
+// memory at a time.
+func Write(dir string, src tensor.Source, o WriteOptions) error {
+	parts, index, err := planSource(src, o)
+	if err != nil {
+		return err
+	}
+	w := writer{src: src, o: o, total: sum(parts)}
+	for i := range parts {
+		if err := w.file(filepath.Join(dir, parts[i].Name), &parts[i]); err != nil {
+			return err
+		}
+	}
+	if index == nil {
+		return nil
+	}
+	return atomicfile.Write(filepath.Join(dir, IndexName), index)
+}
+
+// WriteFile writes one file. ShardBytes is ignored.
+func WriteFile(path string, src tensor.Source, o WriteOptions) error {
+	o.ShardBytes = 0
+	parts, _, err := planSource(src, o)
+	if err != nil {
+		return err
+	}
+	w := writer{src: src, o: o, total: sum(parts)}
+	return w.file(path, &parts[0])
+}
+
+func planSource(src tensor.Source, o WriteOptions) ([]Part, []byte, error) {
+	var infos []tensor.Info
+	for _, name := range src.Names() {
+		info, err := src.Info(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		infos = append(infos, info)
+	}
+	return Plan(infos, o.ShardBytes, o.Metadata)
+}
+
+// sum is the bytes of all tensors.
+func sum(parts []Part) (total int64) {
+	for _, p := range parts {
+		total += p.Size - int64(len(p.Head))
+	}
+	return total
+}
+
 type writer struct {
 	src         tensor.Source
 	o           WriteOptions
 	done, total int64
 }
 
-func (w *writer) file(path string, infos []tensor.Info) error {
-	head, err := header(infos, w.o.Metadata)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
+func (w *writer) file(path string, p *Part) error {
 	f, err := atomicfile.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if _, err := f.Write(head); err != nil {
+	if _, err := f.Write(p.Head); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	for _, info := range infos {
+	for _, info := range p.Infos {
 		t, err := w.src.Tensor(info.Name)
 		if err != nil {
 			return err
