@@ -29,8 +29,8 @@ func quantizeCommand(e *env) *cli.Command {
 		own = append(own, m.Name)
 	}
 	return &cli.Command{
-		Name:      "quantize",
-		Usage:     "write a model in a quantized format: a GGUF file, or a folder for GPU servers",
+		Name:  "quantize",
+		Usage: "write a model in a quantized format: a GGUF file, or a folder for GPU servers",
 		UsageText: "tune quantize --mix Q4_K_M [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf\n   tune quantize --target-size 95MB [--imatrix FILE] [--adapter DIR] SOURCE OUT.gguf" +
 			"\n   tune quantize --format gptq|awq|nf4|compressed-tensors [--scheme W4A16] [--adapter DIR] SOURCE OUT_DIR",
 		Description: `SOURCE is a Hugging Face folder, a GGUF file or a built-in model; --adapter is merged on the way. The file holds the bytes that
