@@ -82,7 +82,11 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 		return err
 	}
 	show.line(fmt.Sprintf("memory planned: %s; micro-batches of %d tokens", train.BytesText(plan.Total), plan.MicroTokens))
-	debug.SetMemoryLimit(plan.Total - plan.Weights) // mapped weights are not Go's
+	limit := plan.Total
+	if j.base.Quantized == nil {
+		limit -= plan.Weights // mapped weights are not Go's
+	}
+	debug.SetMemoryLimit(limit)
 	res, err := j.Run(e.ctx)
 	show.end()
 	if err != nil {

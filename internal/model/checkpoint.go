@@ -99,8 +99,14 @@ func (c *Checkpoint) setWeights(stored tensor.Source) error {
 	c.Quantized = packed.NewSource(stored, config)
 	c.Weights = c.Quantized
 	delete(keys, key) // copies of the weights are plain
-	c.Config, err = json.Marshal(keys)
-	return err
+	if c.Config, err = json.Marshal(keys); err != nil {
+		return err
+	}
+	needed := map[string]bool{}
+	for _, t := range c.Spec.Tensors() {
+		needed[t.Name] = true
+	}
+	return c.Quantized.DropBiases(func(name string) bool { return needed[name] })
 }
 
 // OpenFS reads a checkpoint whose weights are one model.safetensors, such as the embedded base model.

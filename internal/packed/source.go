@@ -125,6 +125,24 @@ func NewSource(stored tensor.Source, c *Config) *Source {
 	return s
 }
 
+// DropBiases forgets biases of quantized modules that are zero and that the model has no place for: AutoGPTQ gave every module one.
+func (s *Source) DropBiases(needed func(name string) bool) error {
+	var failed error
+	s.names = slices.DeleteFunc(s.names, func(name string) bool {
+		module, ok := strings.CutSuffix(name, ".bias")
+		if !ok || !s.Quantized(module+".weight") || needed(name) || failed != nil {
+			return false
+		}
+		t, err := s.stored.Tensor(name)
+		if err != nil {
+			failed = err
+			return false
+		}
+		return !slices.ContainsFunc(t.Data, func(b byte) bool { return b&0x7f != 0 }) // -0 is zero too
+	})
+	return failed
+}
+
 // owner is the weight that a stored tensor is a part of, and which.
 func (s *Source) owner(name string) (logical, part string) {
 	for at := strings.IndexByte(name, '.'); at >= 0; {
