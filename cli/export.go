@@ -106,6 +106,11 @@ type trained struct {
 var writers = map[string]func(ctx context.Context, t *trained, a *recipes.Artifact, path string) ([]string, error){
 	"merged": writeMerged,
 	"gguf":   writeGGUF,
+
+	"gptq":               exportPacked,
+	"awq":                exportPacked,
+	"compressed_tensors": exportPacked,
+	"bitsandbytes":       exportPacked,
 }
 
 // trained merges the adapter, or takes the trained weights.

@@ -114,6 +114,9 @@ func openJob(r *recipes.Recipe, name string, full bool) (_ *job, err error) {
 	if j.tokenizer, err = j.base.Tokenizer(); err != nil && !errors.Is(err, model.ErrNoTokenizer) {
 		return nil, err
 	}
+	if err = checkExports(j.base, r.Export); err != nil {
+		return nil, err
+	}
 	if err = j.openData(); err != nil {
 		return nil, err
 	}
