@@ -53,8 +53,8 @@ func decodeINT3(dst []float32, src []byte) {
 	}
 }
 
-// decodeINT4: header, then byte j holds values j (low nibble) and j+16.
-func decodeINT4(dst []float32, src []byte) {
+// decodeINT4Plain: header, then byte j holds values j (low nibble) and j+16.
+func decodeINT4Plain(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[20:] {
 		var values [16]float32
 		scale, zero := headerINT(src)
@@ -73,8 +73,8 @@ func nibbles(dst []float32, codes []byte, values *[16]float32) {
 	}
 }
 
-// decodeINT8: header, then 32 codes.
-func decodeINT8(dst []float32, src []byte) {
+// decodeINT8Plain: header, then 32 codes.
+func decodeINT8Plain(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[36:] {
 		scale, zero := headerINT(src)
 		y := (*[32]float32)(dst)
@@ -93,24 +93,22 @@ var NF4Values = [16]float32{-1, -0.6961928009986877, -0.5250730514526367, -0.394
 var FP4Values = [16]float32{0, 0.0052083334, 0.6666667, 1, 0.33333334, 0.5, 0.16666667, 0.25,
 	0, -0.0052083334, -0.6666667, -1, -0.33333334, -0.5, -0.16666667, -0.25}
 
-// decodeTable is a decoder of blocks of a float32 scale and 32 nibbles, as in INT4: scale·table[code].
-func decodeTable(table *[16]float32) func(dst []float32, src []byte) {
-	return func(dst []float32, src []byte) {
-		for ; len(dst) > 0; dst, src = dst[32:], src[20:] {
-			values, scale := *table, math.Float32frombits(binary.LittleEndian.Uint32(src))
-			for c := range values {
-				values[c] *= scale
-			}
-			nibbles(dst, src[4:20], &values)
+// decodeTablePlain: float32 scale, then 32 nibbles as in INT4; scale·table[code].
+func decodeTablePlain(dst []float32, src []byte, table *[16]float32) {
+	for ; len(dst) > 0; dst, src = dst[32:], src[20:] {
+		values, scale := *table, math.Float32frombits(binary.LittleEndian.Uint32(src))
+		for c := range values {
+			values[c] *= scale
 		}
+		nibbles(dst, src[4:20], &values)
 	}
 }
 
 // E2M1Values are the 4-bit floats of the Open Compute microscaling formats; there is a negative zero.
 var E2M1Values = [16]float32{0, 0.5, 1, 1.5, 2, 3, 4, 6, float32(math.Copysign(0, -1)), -0.5, -1, -1.5, -2, -3, -4, -6}
 
-// decodeE2M1: float32 scale, then byte j holds values j (low nibble) and j+8.
-func decodeE2M1(dst []float32, src []byte) {
+// decodeE2M1Plain: float32 scale, then byte j holds values j (low nibble) and j+8.
+func decodeE2M1Plain(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[16:], src[12:] {
 		values, scale := E2M1Values, math.Float32frombits(binary.LittleEndian.Uint32(src))
 		for c := range values {
@@ -133,8 +131,8 @@ var valuesE4M3 = func() (v [256]float32) {
 	return v
 }()
 
-// decodeFP8: float32 scale, then 32 8-bit floats with 4 exponent bits.
-func decodeFP8(dst []float32, src []byte) {
+// decodeFP8Plain: float32 scale, then 32 8-bit floats with 4 exponent bits.
+func decodeFP8Plain(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[36:] {
 		scale, y := math.Float32frombits(binary.LittleEndian.Uint32(src)), (*[32]float32)(dst)
 		for j, q := range src[4:36] {

@@ -71,6 +71,21 @@ func TestMemoryTypes(t *testing.T) {
 			}
 		}
 	}
+	for ty, plain := range map[Type]func([]float32, []byte){INT4: decodeINT4Plain, INT8: decodeINT8Plain, E2M1: decodeE2M1Plain, FP8: decodeFP8Plain,
+		NF4: func(dst []float32, src []byte) { decodeTablePlain(dst, src, &NF4Values) }, FP4: func(dst []float32, src []byte) { decodeTablePlain(dst, src, &FP4Values) }} {
+		row := ty.Row()
+		src := make([]byte, 9*row.Bytes)
+		for i := range src {
+			src[i] = byte(91*i + i*i/7) // any bits: scales of all sizes, NaN among them
+		}
+		got, want := decode(t, ty, src), make([]float32, 9*row.Block)
+		plain(want, src)
+		for i := range want {
+			if math.Float32bits(got[i]) != math.Float32bits(want[i]) && (want[i] == want[i] || got[i] == got[i]) {
+				t.Errorf("%s: value %d is %g, the plain form gives %g", ty, i, got[i], want[i])
+			}
+		}
+	}
 	for _, ty := range All() {
 		if memoryType(ty) && !seen[ty] {
 			t.Errorf("%s: no test", ty)

@@ -134,8 +134,8 @@ var rows = [numTypes]Row{
 	INT3:    {"INT3", -1, "", 32, 16, decodeINT3, nil, nil, nil, false},
 	INT4:    {"INT4", -1, "", 32, 20, decodeINT4, nil, nil, nil, false},
 	INT8:    {"INT8", -1, "", 32, 36, decodeINT8, nil, nil, nil, false},
-	NF4:     {"NF4", -1, "", 32, 20, decodeTable(&NF4Values), nil, nil, nil, false},
-	FP4:     {"FP4", -1, "", 32, 20, decodeTable(&FP4Values), nil, nil, nil, false},
+	NF4:     {"NF4", -1, "", 32, 20, decodeNF4, nil, nil, nil, false},
+	FP4:     {"FP4", -1, "", 32, 20, decodeFP4, nil, nil, nil, false},
 	E2M1:    {"E2M1", -1, "", 16, 12, decodeE2M1, nil, nil, nil, false},
 	FP8:     {"FP8", -1, "", 32, 36, decodeFP8, nil, nil, nil, false},
 }
