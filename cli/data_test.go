@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tune/data"
 	"tune/internal/testkit"
 	"tune/internal/tokenizer"
 )
@@ -105,5 +106,58 @@ func TestPrintedColours(t *testing.T) {
 	p.tokens(enc.IDs, func(i int) bool { return i > 0 })
 	if want := "a" + green + "b" + plain + green + dim + "<|end|>" + plain + "\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+func TestDataCheck(t *testing.T) {
+	base := tinyBase(t)
+	dir := t.TempDir()
+	good := `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo"}]}` + "\n"
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	train := write("train.jsonl", good+strings.Replace(good, `"yo"`, `""`, 1)+strings.Replace(good, "hi", "ho", 1))
+	held := write("test.jsonl", strings.Replace(good, "hi", "HO", 1))
+	recipe := write("recipe.yaml", "base: "+base+"\ndata: {train: "+train+", test: "+held+", seq: 4096}\n")
+	code, out, errs := run("data", "check", "--recipe", recipe, "train.batch=16")
+	for _, want := range []string{"error    context     \n", "the model's context 128 tokens", "error    empty-turn  train: 1 of 3 rows\n",
+		"first: " + train + ":2\n", "error    leak        test: 1 of 1 rows", "warning  few-rows", "4 rows checked: 3 errors, 1 warnings\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if code != 1 || !strings.Contains(errs, "tune: error: 3 things to mend before training") {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+	code, out, _ = run("data", "check", "--json", "--data", held, "--base", base, "data.seq=64")
+	var list []data.Finding
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 1 || list[0].Name != "few-rows" {
+		t.Errorf("json: %d %v %+v", code, err, list)
+	}
+	code, out, errs = run("data", "check", "--data", train, "--base", filepath.Join(dir, "none"))
+	if code != 1 || !strings.Contains(out, "error  base") {
+		t.Errorf("no base: %d %s %s", code, out, errs)
+	}
+	broken := write("broken.jsonl", good+`{"messages"`)
+	if code, out, _ = run("data", "check", "--data", broken, "--base", base); code != 1 || !strings.Contains(out, "unreadable") || !strings.Contains(out, "broken.jsonl:2") {
+		t.Errorf("a broken file: %d %s", code, out)
+	}
+}
+
+func TestDataPage(t *testing.T) {
+	rows := filepath.Join(t.TempDir(), "rows.jsonl")
+	text := `{"messages":[{"role":"user","content":"<b>"},{"role":"assistant","content":"é"}]}` + "\n"
+	if err := os.WriteFile(rows, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := run("data", "show", "--html", "-", "--data", rows, "--base", tinyBase(t))
+	for _, want := range []string{`<span class="loss" title="`, `>é</span>`, `<span class="loss special" title="2">&lt;|im_end|&gt;</span>`, `&lt;</span>`, "rows.jsonl:1 <small>"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in (%d %s)\n%s", want, code, errs, out)
+		}
 	}
 }

@@ -38,7 +38,11 @@ type Config struct {
 	Packing    bool   `yaml:"packing" json:"packing" jsonschema:"description=several rows in one pack; they do not see each other"`
 	Order      string `yaml:"order" json:"order" jsonschema:"enum=file,enum=shuffled,description=order of train; valid and test are always read in file order"`
 	Overlength string `yaml:"overlength" json:"overlength" jsonschema:"enum=error,enum=truncate,enum=drop,enum=split,description=what to do with a row longer than seq"`
-	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=all,description=which tokens of a conversation are supervised; text is always supervised whole"`
+	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=last,enum=all,description=which turns of a conversation are supervised: all of the assistant's or its last one or everything; text is always supervised whole; train: false or true in a message overrides it"`
+	// LossParts are the parts of the assistant's turns that are supervised; empty: all.
+	LossParts []string `yaml:"loss_parts,omitempty" json:"loss_parts,omitempty" jsonschema:"description=parts of the assistant's turns that are supervised: content and reasoning and tool_calls (all when empty)"`
+	// Unsupervised says what becomes of a row in which nothing is supervised.
+	Unsupervised string `yaml:"unsupervised,omitempty" json:"unsupervised,omitempty" jsonschema:"enum=error,enum=drop,description=what to do with a row without a supervised token"`
 	// Documents says what is one document of a .txt file: the file, or each block between blank lines, or each line.
 	Documents string `yaml:"documents,omitempty" json:"documents,omitempty" jsonschema:"enum=file,enum=blocks,enum=lines,description=what is one document of a .txt file"`
 	// UTF8 says what happens to bytes that are not UTF-8: an error, or U+FFFD in their place, which is counted.
@@ -78,7 +82,8 @@ type Problem struct {
 var (
 	orders      = []string{"file", "shuffled"}
 	overlengths = []string{"error", "truncate", "drop", "split"}
-	losses      = []string{"assistant", "all"}
+	losses      = []string{"assistant", "last", "all"}
+	lossParts   = []string{"content", "reasoning", "tool_calls"}
 	documents   = []string{"file", "blocks", "lines"}
 	utf8s       = []string{"error", "replace"}
 	mixes       = []string{"passes", "weights", "temperature"}
@@ -134,6 +139,10 @@ func (c Config) Validate() []Problem {
 	oneOf("order", c.Order, orders, false)
 	oneOf("overlength", c.Overlength, overlengths, false)
 	oneOf("loss", c.Loss, losses, false)
+	for i, part := range c.LossParts {
+		oneOf(fmt.Sprintf("loss_parts[%d]", i), part, lossParts, false)
+	}
+	oneOf("unsupervised", c.Unsupervised, []string{"error", "drop"}, true)
 	oneOf("documents", c.Documents, documents, true)
 	oneOf("utf8", c.UTF8, utf8s, true)
 	oneOf("mix", c.Mix, mixes, true)

@@ -8,6 +8,9 @@ type Example struct {
 	Labels []int32 // (T): the token to predict at position i, IDs[i] itself, or -100 where nothing is supervised
 	Key    string  // file:row, for messages
 	Role   Role
+	Detail *Detail // only from Scan
+	// Unsupervised says that the row has no token to learn and is to be dropped; then the rest is empty.
+	Unsupervised bool
 	// Rejected is the worse answer to the same prompt, beside a Chosen one.
 	Rejected *Example
 }

@@ -109,13 +109,13 @@ func TestFormats(t *testing.T) {
 
 func TestConversationErrors(t *testing.T) {
 	for row, want := range map[string]string{
-		`{"messages":[{"role":"user","content":"hi"}]}`:                                    "a.jsonl:1: expected an assistant turn, found none",
+		`{"messages":[{"role":"user","content":"hi"}]}`:                                    "a.jsonl:1: expected supervised tokens, found none: no assistant turn",
 		`{"messages":null}`:                                                                "a.jsonl:1: expected a list of messages",
 		`{"messages":[{"role":"user"`:                                                      "a.jsonl:1: ",
 		`{"messages":[{"content":"hi"}]}`:                                                  "a.jsonl:1: ",
 		`{"conversations":[{"from":"dog","value":"hi"}]}`:                                  `a.jsonl:1: conversations: turn 1: unknown speaker "dog"`,
 		`{"messages":[{"role":"user","content":"hi"}], "tools": 5}`:                        "a.jsonl:1: column tools: expected a list of tools",
-		`{"prompt":[{"role":"user","content":"hi"}],"completion":[]}`:                      "a.jsonl:1: expected an assistant turn",
+		`{"prompt":[{"role":"user","content":"hi"}],"completion":[]}`:                      "a.jsonl:1: expected supervised tokens, found none: no assistant turn",
 		`{"conversations":[{"from":"function_call","value":"call me"}]}`:                   "a.jsonl:1: conversations: turn 1: function_call",
 		`{"messages":[{"role":"assistant","content":"` + strings.Repeat("x ", 90) + `"}]}`: "expected at most 64 tokens (seq)",
 	} {

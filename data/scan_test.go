@@ -27,7 +27,14 @@ func TestSummarize(t *testing.T) {
 	}
 	m.Problems = nil
 	want := &Summary{Rows: 7, Tokens: 18, Supervised: 12, Empty: 1, Bad: 1, Duplicates: 1, Overlength: 1, Mean: 3.6, Median: 3, P90: 5, P99: 5, Longest: 5,
-		Lengths: []Bucket{{3, 4, 4}, {5, 8, 1}}}
+		Lengths: []Bucket{{3, 4, 4}, {5, 8, 1}}, Roles: []Share{{"tokens", 5, 18, 12}}}
+	if len(m.LongRows) != 5 || m.LongRows[0].Tokens != 5 || !strings.HasSuffix(m.LongRows[0].Key, "a.jsonl:5") || m.LongRows[1].Tokens != 4 {
+		t.Errorf("longest rows %v", m.LongRows)
+	}
+	if len(m.Sources) != 1 || m.Sources[0].Rows != 5 || m.Sources[0].Tokens != 18 {
+		t.Errorf("sources %v", m.Sources)
+	}
+	m.LongRows, m.Sources = nil, nil
 	if !reflect.DeepEqual(m, want) {
 		t.Errorf("got  %+v\nwant %+v", m, want)
 	}

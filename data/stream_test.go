@@ -303,7 +303,7 @@ func TestRowErrors(t *testing.T) {
 		{"a.jsonl", "{\"text\": \"x\"}\n{\"text\": null}\n", "a.jsonl:2: expected a string in column text, found null"},
 		{"a.jsonl", "{\"input_ids\": [1, 2]}\n{\"input_ids\": [1, 900]}\n", "a.jsonl:2: position 1: expected a token id below 265, found 900"},
 		{"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, 265]}\n", "a.jsonl:1: position 1: expected label -100 or a token id below 265, found 265"},
-		{"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n", "a.jsonl:1: expected a label that is not -100"},
+		{"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [-100, -100]}\n", "a.jsonl:1: expected supervised tokens, found none: all labels are -100"},
 		{"a.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1]}\n", "a.jsonl:1: expected as many labels as tokens"},
 		{"a.jsonl", "{\"question\": \"x\"}\n", "expected columns of one of the formats"},
 		{"a.jsonl", "", "expected rows, found empty files"},

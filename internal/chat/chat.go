@@ -53,6 +53,9 @@ type Span struct{ Start, End, Message int }
 type Rendered struct {
 	Text  string
 	Spans []Span // in order of Start; only with Options.Spans
+	Turns []Turn // of all messages that the template loops over, in order of their ends; only with Options.Spans
+
+	values []mark // what came from values of assistant messages; only with Options.Spans
 }
 
 // Dict is a map that keeps the order of its keys.
@@ -128,6 +131,12 @@ func (t *Template) Render(c Conversation, o Options) (Rendered, error) {
 	if o.Spans {
 		if result.Spans, err = r.spans(out); err != nil {
 			return Rendered{}, fmt.Errorf("chat template: %w", err)
+		}
+		result.Turns = turns(out)
+		for _, m := range out.m {
+			if m.kind == markContent {
+				result.values = append(result.values, m)
+			}
 		}
 	}
 	return result, nil

@@ -127,6 +127,26 @@ func MessageFromDict(d *Dict) (Message, error) {
 	return m, nil
 }
 
+// MarshalJSON writes a Dict as an object, in the order of its keys.
+func (d *Dict) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for i, k := range d.keys {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		key, err := json.Marshal(k)
+		if err != nil {
+			return nil, err
+		}
+		v, err := json.Marshal(d.values[k])
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, key...), ':'), v...)
+	}
+	return append(b, '}'), nil
+}
+
 func isReasoning(key string) bool {
 	return key == "reasoning_content" || key == "thinking" || key == "reasoning"
 }

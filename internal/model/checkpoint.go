@@ -273,7 +273,7 @@ func (c *Checkpoint) Stops() []int32 {
 
 // sideFiles go with the weights wherever they are copied to.
 var sideFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-	"tokenizer.model", "generation_config.json", "chat_template.jinja", "LICENSE", "LICENSE.txt"}
+	"tokenizer.model", "tokenizer.tiktoken", "tiktoken.model", "generation_config.json", "chat_template.jinja", "LICENSE", "LICENSE.txt"}
 
 // SideFiles returns the files to write beside a copy of the weights, without config.json.
 func (c *Checkpoint) SideFiles() (map[string][]byte, error) {

@@ -263,6 +263,9 @@ func (t *Tokenizer) BOS() (int32, bool) { return t.named(t.config.BOS) }
 // EOS returns the end-of-text token of the configuration.
 func (t *Tokenizer) EOS() (int32, bool) { return t.named(t.config.EOS) }
 
+// Unk returns the token of the vocabulary that stands for what has no other one.
+func (t *Tokenizer) Unk() (int32, bool) { return t.model.unk, t.model.unk >= 0 }
+
 // Pad returns the padding token of the configuration.
 func (t *Tokenizer) Pad() (int32, bool) { return t.named(t.config.Pad) }
 

@@ -1,0 +1,206 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/data"
+	"tune/internal/chat"
+	"tune/internal/hint"
+	"tune/internal/model"
+	"tune/internal/tokenizer"
+	"tune/recipes"
+)
+
+func dataCheckCommand(e *env) *cli.Command {
+	var list strings.Builder
+	for _, k := range data.Checks() {
+		fmt.Fprintf(&list, "\n  %-18s %s", k[0], k[1])
+	}
+	return &cli.Command{
+		Name:      "check",
+		Usage:     "list all that would fail or looks wrong, before weights are loaded",
+		UsageText: "tune data check (--recipe RECIPE | --data PATH [--base MODEL]) [--json] [key=value ...]",
+		Description: "Reads every split once. The exit code is 1 when training would fail or teach something wrong.\n" +
+			"Looked for in rows:" + list.String(),
+		Flags:  append(dataFlags()[:3], jsonFlag()),
+		Action: func(c *cli.Context) error { return e.dataCheck(c) },
+	}
+}
+
+func (e *env) dataCheck(c *cli.Context) error {
+	r, err := viewRecipe(c)
+	if err != nil {
+		return err
+	}
+	k := &preflight{e: e, recipe: r}
+	if c.String("recipe") == "" { // --data is one set, not three
+		r.Data.Valid, r.Data.Test = nil, nil
+	}
+	if err := k.run(); err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		if k.findings == nil {
+			k.findings = []data.Finding{}
+		}
+		err = writeJSON(e.stdout, k.findings)
+	} else {
+		err = k.print()
+	}
+	if n := k.count(true); err == nil && n > 0 {
+		err = hint.Errorf("the hints above say how; key=value changes the recipe", "%d things to mend before training", n)
+	}
+	return err
+}
+
+// preflight collects what is found.
+type preflight struct {
+	e        *env
+	recipe   *recipes.Recipe
+	findings []data.Finding
+	rows     int
+}
+
+func (k *preflight) add(name string, isError bool, hint, format string, args ...any) {
+	k.findings = append(k.findings, data.Finding{Name: name, Error: isError, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (k *preflight) fail(name string, err error) {
+	k.add(name, true, hint.Of(err), "%v", err)
+}
+
+func (k *preflight) count(isError bool) (n int) {
+	for _, f := range k.findings {
+		if f.Error == isError {
+			n++
+		}
+	}
+	return n
+}
+
+// run goes on after what it finds, as far as that is possible; its own error is an interruption.
+func (k *preflight) run() error {
+	info, err := os.Stat(k.recipe.Base)
+	base, err := openBase(k.recipe.Base, err == nil && info.IsDir() || strings.HasPrefix(k.recipe.Base, "builtin:"))
+	if err != nil {
+		k.fail("base", err)
+		return nil
+	}
+	defer base.Close()
+	tok, err := base.Tokenizer()
+	if err != nil && !errors.Is(err, model.ErrNoTokenizer) {
+		k.fail("tokenizer", err)
+	}
+	var template *chat.Template
+	if text := base.ChatTemplate(); text != "" {
+		if template, err = chat.Parse(text); err != nil {
+			k.fail("template", err)
+		}
+	}
+	k.model(base, tok, template)
+	return k.splits(base, tok, template)
+}
+
+// model compares recipe, tokenizer and template with the model.
+func (k *preflight) model(base *model.Checkpoint, tok *tokenizer.Tokenizer, template *chat.Template) {
+	spec, d := &base.Spec, &k.recipe.Data
+	if p := spec.Positions; p > 0 && d.Seq > p {
+		k.add("context", true, fmt.Sprintf("data.seq=%d", p), "seq is %d, the model's context %d tokens", d.Seq, p)
+	}
+	if tok == nil {
+		return
+	}
+	if tok.VocabSize() > spec.V {
+		k.add("vocabulary", true, "tokenizer and weights are not of the same model", "the tokenizer has %d tokens, the model %d", tok.VocabSize(), spec.V)
+	}
+	if len(base.Stops()) == 0 {
+		k.add("stops", true, "set eos_token_id in config.json or generation_config.json", "no token ends generation: neither configuration nor tokenizer names one")
+	}
+	if template == nil {
+		return
+	}
+	bos, ok := tok.BOS()
+	plain, err := tok.Encode("a", tokenizer.Options{AddSpecial: true})
+	if !ok || err != nil || len(plain.IDs) == 0 || plain.IDs[0] != bos {
+		return
+	}
+	r, err := template.Render(chat.Conversation{Messages: []chat.Message{{Role: "user", Content: "a"}}},
+		chat.Options{BOS: tok.Token(bos), AddGenerationPrompt: true})
+	if err == nil && !strings.HasPrefix(strings.TrimLeft(r.Text, " \n"), tok.Token(bos)) {
+		k.add("bos", false, "the template decides: conversations are trained and generated without it", "the tokenizer begins every text with %s, the chat template writes none", tok.Token(bos))
+	}
+}
+
+func (k *preflight) splits(base *model.Checkpoint, tok *tokenizer.Tokenizer, template *chat.Template) error {
+	d := k.recipe.Data
+	var known *data.Footprints
+	for _, split := range []string{"train", "valid", "test"} {
+		if split == "train" && len(d.Train) == 0 || split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
+			continue
+		}
+		s, err := data.Open(d, data.Options{Split: split, Seed: k.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Template: template, Cache: cacheDir()})
+		if err != nil {
+			k.findings = append(k.findings, data.FindingOf(split, err))
+			continue
+		}
+		seen, err := s.Check(k.e.ctx, data.CheckOptions{Stops: base.Stops(), Known: known})
+		s.Close()
+		if err != nil {
+			return err
+		}
+		k.findings = append(k.findings, seen.Findings...)
+		k.rows += seen.Rows
+		if split == "train" {
+			known = seen.Seen
+			k.steps(seen)
+		}
+	}
+	return nil
+}
+
+// steps looks at how much there is to train on.
+func (k *preflight) steps(seen *data.Checked) {
+	t, d := k.recipe.Train, k.recipe.Data
+	packs := seen.Rows
+	if d.Packing {
+		packs = (seen.Tokens + d.Seq - 1) / d.Seq
+	}
+	if t.Batch > 0 && packs < t.Batch && seen.Rows > 0 {
+		k.add("few-rows", false, "a smaller train.batch or data.seq gives more steps",
+			"an epoch is less than one step: %d rows of %d tokens fill %d of the %d sequences of a batch", seen.Rows, seen.Tokens, packs, t.Batch)
+	}
+}
+
+func (k *preflight) print() error {
+	w := tabwriter.NewWriter(k.e.stdout, 0, 0, 2, ' ', 0)
+	for _, isError := range []bool{true, false} {
+		for _, f := range k.findings {
+			if f.Error != isError {
+				continue
+			}
+			place := f.Split
+			if f.Of > 0 {
+				place = fmt.Sprintf("%s: %d of %d rows", f.Split, f.Rows, f.Of)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", map[bool]string{true: "error", false: "warning"}[isError], f.Name, place)
+			fmt.Fprintf(w, "\t\t%s\n", printable(f.Message))
+			if f.Key != "" {
+				fmt.Fprintf(w, "\t\tfirst: %s\n", f.Key)
+			}
+			if f.Hint != "" {
+				fmt.Fprintf(w, "\t\t%s\n", f.Hint)
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(k.e.stdout, "%d rows checked: %d errors, %d warnings\n", k.rows, k.count(true), k.count(false))
+	return nil
+}

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	page "html/template"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"tune/data"
+	"tune/internal/atomicfile"
+	"tune/internal/tokenizer"
+)
+
+func (e *env) dataShow(c *cli.Context) error {
+	if c.Int("limit") < 1 {
+		return usagef(c, "--limit: expected a positive number, found %d", c.Int("limit"))
+	}
+	v, err := e.openView(c)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	if c.String("html") != "" {
+		return e.dataHTML(c, v)
+	}
+	p := &tokenPrinter{w: e.stdout, tok: v.tok}
+	if f, ok := e.stdout.(*os.File); ok && os.Getenv("NO_COLOR") == "" {
+		p.color = term.IsTerminal(int(f.Fd()))
+	}
+	return e.eachShown(c, v, p.pack, p.example)
+}
+
+// eachShown calls pack or example with what the flags ask for.
+func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), example func(*data.Example)) error {
+	left := c.Int("limit")
+	if c.Bool("packs") {
+		for ; left > 0; left-- {
+			p, err := v.Next(e.ctx)
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			pack(p)
+		}
+		return nil
+	}
+	var bad error
+	err := v.Scan(e.ctx, func(x data.Scanned) bool {
+		if x.Err != nil {
+			bad = x.Err
+			return false
+		}
+		if len(x.Example.IDs) > 0 {
+			example(&x.Example)
+			left--
+		}
+		return left > 0
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// tokenPrinter prints tokens with what is supervised set apart.
+type tokenPrinter struct {
+	w     io.Writer
+	tok   *tokenizer.Tokenizer
+	color bool
+}
+
+const (
+	green = "\x1b[32m"
+	dim   = "\x1b[2m"
+	plain = "\x1b[0m"
+)
+
+func (p *tokenPrinter) header(key string, tokens, supervised int) {
+	line := fmt.Sprintf("--- %s: %d tokens, %d supervised", key, tokens, supervised)
+	if p.color {
+		line = dim + line + plain
+	}
+	fmt.Fprintln(p.w, line)
+}
+
+func (p *tokenPrinter) example(ex *data.Example) {
+	p.header(ex.Key, len(ex.IDs), ex.Supervised())
+	// the first token cannot be predicted by anything, whatever its label
+	p.tokens(ex.IDs, func(i int) bool { return i > 0 && ex.Labels[i] >= 0 })
+}
+
+func (p *tokenPrinter) pack(x *data.Pack) {
+	fmt.Fprintf(p.w, "=== pack of %d documents, %d tokens, %d supervised\n", x.Docs, len(x.IDs), x.Supervised)
+	for from := 0; from < len(x.IDs); {
+		to := from + 1
+		supervised := 0
+		for to < len(x.IDs) && x.Doc[to] == x.Doc[from] {
+			to++
+		}
+		for _, l := range x.Labels[from:to] {
+			if l >= 0 {
+				supervised++
+			}
+		}
+		p.header(x.Keys[x.Doc[from]], to-from, supervised)
+		p.tokens(x.IDs[from:to], func(i int) bool { return i > 0 && x.Labels[from+i-1] >= 0 })
+		from = to
+	}
+}
+
+// tokens prints runs of tokens of one kind together, because a character may take several tokens.
+func (p *tokenPrinter) tokens(ids []int32, supervised func(i int) bool) {
+	type kind struct{ supervised, special bool }
+	of := func(i int) kind { return kind{supervised(i), p.color && p.tok.IsSpecial(ids[i])} }
+	var b strings.Builder
+	inside := false
+	for from := 0; from < len(ids); {
+		k := of(from)
+		to := from + 1
+		for to < len(ids) && of(to) == k {
+			to++
+		}
+		text := printable(p.tok.Decode(ids[from:to], false))
+		if !p.color && k.supervised != inside {
+			b.WriteString(map[bool]string{true: "[[", false: "]]"}[k.supervised])
+			inside = k.supervised
+		}
+		if p.color {
+			style := ""
+			if k.supervised {
+				style += green
+			}
+			if k.special {
+				style += dim
+			}
+			if style != "" {
+				text = style + text + plain
+			}
+		}
+		b.WriteString(text)
+		from = to
+	}
+	if inside {
+		b.WriteString("]]")
+	}
+	fmt.Fprintln(p.w, b.String())
+}
+
+// printable keeps a terminal from obeying what stands in a data set.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
+
+// A shownRow is a row or a document of a pack for the page.
+type shownRow struct {
+	Key                string
+	Tokens, Supervised int
+	Pieces             []shownPiece
+}
+
+// A shownPiece is one token, or several that share a character.
+type shownPiece struct {
+	Text, Class, IDs string
+}
+
+// dataHTML writes the page of --html.
+func (e *env) dataHTML(c *cli.Context, v *dataView) error {
+	var rows []shownRow
+	err := e.eachShown(c, v, func(p *data.Pack) {
+		for from := 0; from < len(p.IDs); {
+			to := from + 1
+			for to < len(p.IDs) && p.Doc[to] == p.Doc[from] {
+				to++
+			}
+			rows = append(rows, showRow(v.tok, p.Keys[p.Doc[from]], p.IDs[from:to], func(i int) bool { return i > 0 && p.Labels[from+i-1] >= 0 }))
+			from = to
+		}
+	}, func(ex *data.Example) {
+		rows = append(rows, showRow(v.tok, ex.Key, ex.IDs, func(i int) bool { return i > 0 && ex.Labels[i] >= 0 }))
+	})
+	if err != nil {
+		return err
+	}
+	write := func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		if err := dataPage.Execute(b, rows); err != nil {
+			return err
+		}
+		return b.Flush()
+	}
+	name := c.String("html")
+	if name == "-" {
+		return write(e.stdout)
+	}
+	f, err := atomicfile.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := write(f); err != nil {
+		f.Abort()
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "%s: %d rows\n", name, len(rows))
+	return nil
+}
+
+func showRow(tok *tokenizer.Tokenizer, key string, ids []int32, supervised func(i int) bool) shownRow {
+	r := shownRow{Key: key, Tokens: len(ids)}
+	for i := range ids {
+		if supervised(i) {
+			r.Supervised++
+		}
+	}
+	for from := 0; from < len(ids); {
+		to := from + 1
+		text := tok.Decode(ids[from:to], false)
+		for strings.HasSuffix(text, "\ufffd") && to < len(ids) && to-from < 4 && supervised(to) == supervised(from) { // a part of a character
+			to++
+			text = tok.Decode(ids[from:to], false)
+		}
+		p := shownPiece{Text: strings.ReplaceAll(printable(text), "\n", "\u21b5\n"), IDs: strings.Trim(fmt.Sprint(ids[from:to]), "[]")}
+		if supervised(from) {
+			p.Class = "loss"
+		}
+		if tok.IsSpecial(ids[from]) {
+			p.Class += " special"
+		}
+		r.Pieces = append(r.Pieces, p)
+		from = to
+	}
+	return r
+}
+
+// dataPage shows rows: what the loss is taken of is green, special tokens are framed, each token has an edge and its id as title.
+var dataPage = page.Must(page.New("rows").Parse(`<!DOCTYPE html>
+<html><head><meta charset="utf-8"><title>rows as the model sees them</title><style>
+body { font: 14px/1.6 sans-serif; margin: 2em; max-width: 75em; color: #222; background: #fff }
+h2 { font-size: 1em; font-weight: 600; margin: 2em 0 .3em } h2 small { font-weight: 400; color: #666 }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f6f4; padding: .8em; margin: 0; color: #666 }
+span { border-left: 1px solid #ddd } .loss { color: #000; background: #cdeccd } .special { outline: 1px solid #b58; color: #927 }
+@media (prefers-color-scheme: dark) {
+body { background: #1b1b1b; color: #ddd } pre { background: #242424; color: #999 } span { border-color: #3a3a3a }
+.loss { color: #fff; background: #1f4d2b } .special { color: #e9c } h2 small { color: #999 } }
+</style></head><body>
+<p>Green: the loss is taken of it. Framed: special tokens. A thin line begins each token; its id shows under the pointer.</p>
+{{range .}}<h2>{{.Key}} <small>{{.Tokens}} tokens, {{.Supervised}} supervised</small></h2>
+<pre>{{range .Pieces}}<span{{with .Class}} class="{{.}}"{{end}} title="{{.IDs}}">{{.Text}}</span>{{end}}</pre>
+{{end}}</body></html>
+`))
