@@ -41,6 +41,7 @@ func dataCommand(e *env) *cli.Command {
 				Action:    func(c *cli.Context) error { return e.dataStats(c) },
 			},
 			dataCheckCommand(e),
+			dataConvertCommand(e),
 		},
 	}
 }

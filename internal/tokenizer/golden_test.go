@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -181,7 +182,11 @@ func TestSharedCases(t *testing.T) {
 				stream := tk.Stream(false)
 				var b strings.Builder
 				for _, id := range c.IDs {
-					b.WriteString(stream.Add(id))
+					piece := stream.Add(id)
+					if !utf8.ValidString(piece) {
+						t.Errorf("stream of %v: token %d gives a part of a character, %q", c.IDs, id, piece)
+					}
+					b.WriteString(piece)
 				}
 				b.WriteString(stream.Flush())
 				if b.String() != c.Decoded {

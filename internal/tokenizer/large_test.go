@@ -19,7 +19,7 @@ func TestSharedLargeText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"smollm2", "llama2", "llama3", "mistral-v3", "qwen3", "gemma3"} {
+	for _, name := range []string{"smollm2", "llama2", "llama3", "mistral-v3", "qwen3", "gemma3", "falcon", "deepseek-v3", "unigram-c4", "bert-bge"} {
 		t.Run(name, func(t *testing.T) {
 			var meta struct {
 				Book struct {

@@ -300,6 +300,31 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
+// TestStreamCharacters: a character of several tokens comes out whole, when its last token has come.
+func TestStreamCharacters(t *testing.T) {
+	for _, name := range []string{"gpt2", "legacy", "unigram-bytes", "wordpiece"} {
+		tk := tiny(t, name)
+		for _, text := range []string{"the rent é 👍🏽", "Это дом", "这是房子", "a\U0001fae9b"} {
+			e, err := tk.Encode(text, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tk.Decode(e.IDs, false)
+			s := tk.Stream(false)
+			got := ""
+			for _, id := range e.IDs {
+				got += s.Add(id)
+				if !utf8.ValidString(got) || !strings.HasPrefix(want, got) {
+					t.Errorf("%s: %q after token %d of %q", name, got, id, want)
+				}
+			}
+			if got += s.Flush(); got != want {
+				t.Errorf("%s: streamed %q, want %q", name, got, want)
+			}
+		}
+	}
+}
+
 // FuzzFromJSON: a foreign file gives a tokenizer or an error.
 func FuzzFromJSON(f *testing.F) {
 	_, files := readPipelines(f)
