@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,40 @@ func readTemplate(t testing.TB, path string) *Template {
 func TestSharedCases(t *testing.T) {
 	dir := testkit.Shared(t, "goldens/chat")
 	checkCases(t, dir, readCases(t, dir))
+}
+
+// TestSharedParts: of every conversation that a published template renders, what the assistant says is found, and within it what is
+// reasoning and what are tool calls.
+func TestSharedParts(t *testing.T) {
+	dir := testkit.Shared(t, "goldens/chat")
+	spans, parts := 0, 0
+	for _, c := range readCases(t, dir) {
+		tmpl := readTemplate(t, filepath.Join(dir, filepath.FromSlash(c.Template)))
+		conv, o := c.input(t)
+		o.ContinueFinal, o.AddGenerationPrompt = false, false
+		if _, err := tmpl.Render(conv, o); err != nil {
+			continue // an error of the template's own
+		}
+		o.Spans = true
+		r, err := tmpl.Render(conv, o)
+		if err != nil {
+			t.Errorf("%s, %s: %v", c.Template, c.Name, err)
+			continue
+		}
+		found, err := tmpl.Parts(conv, o, r)
+		if err != nil {
+			t.Errorf("%s, %s: %v", c.Template, c.Name, err)
+		}
+		spans, parts = spans+len(r.Spans), parts+len(found)
+		for _, p := range found {
+			if !slices.ContainsFunc(r.Spans, func(s Span) bool { return s.Message == p.Message && s.Start <= p.Start && p.End <= s.End }) {
+				t.Errorf("%s, %s: part %+v lies in no turn of %+v", c.Template, c.Name, p, r.Spans)
+			}
+		}
+	}
+	if spans < 100 || parts < 30 {
+		t.Errorf("only %d turns and %d parts", spans, parts)
+	}
 }
 
 func checkCases(t *testing.T, dir string, cases []chatCase) {

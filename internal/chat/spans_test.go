@@ -2,6 +2,7 @@ package chat
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -221,7 +222,58 @@ func FuzzRender(f *testing.F) {
 				t.Fatalf("span %+v of %d bytes", s, len(r.Text))
 			}
 		}
+		thought := append([]Message(nil), talk...)
+		thought[1].Reasoning, thought[3].ToolCalls = "because", []any{NewDict(Field{"name", "f"})}
+		c, o := Conversation{Messages: thought}, Options{Spans: true, Now: testClock}
+		if r, err = tmpl.Render(c, o); err != nil {
+			return
+		}
+		parts, err := tmpl.Parts(c, o, r)
+		for _, p := range parts {
+			if p.Start < 0 || p.Start >= p.End || p.End > len(r.Text) || err != nil {
+				t.Fatalf("part %+v of %d bytes, %v", p, len(r.Text), err)
+			}
+		}
 	})
+}
+
+// TestParts: reasoning and tool calls are what disappears with them, marks included.
+func TestParts(t *testing.T) {
+	call := []any{NewDict(Field{"name", "f"})}
+	const tools = `{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}<call>{{ c|tojson }}</call>{% endfor %}<end>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}`
+	for _, c := range []struct {
+		template string
+		last     Message
+		want     string
+	}{
+		{thinking, Message{Role: assistant, Content: "two", Reasoning: "because"}, "0:because"},
+		{tools, Message{Role: assistant, Content: "two", ToolCalls: call}, `1:<call>{"name": "f"}</call>`},
+		{tools, Message{Role: assistant, Content: "a > b", ToolCalls: call}, `1:<call>{"name": "f"}</call>`},
+		{tools, Message{Role: assistant, Content: "<call>", ToolCalls: call}, `1:<call>{"name": "f"}</call>`},
+		{tools, Message{Role: assistant, Content: "two"}, ""},
+		{tools, Message{Role: assistant, Content: "two", Reasoning: "not shown"}, ""},
+	} {
+		tmpl, err := Parse(c.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conversation := Conversation{Messages: append(append([]Message(nil), talk[:3]...), c.last)}
+		r, err := tmpl.Render(conversation, Options{Spans: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, err := tmpl.Parts(conversation, Options{Spans: true}, r)
+		if err != nil {
+			t.Errorf("%+v: %v", c.last, err)
+		}
+		var got []string
+		for _, p := range parts {
+			got = append(got, strconv.Itoa(int(p.Kind))+":"+r.Text[p.Start:p.End])
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("%+v: got %q, want %q in %q", c.last, got, c.want, r.Text)
+		}
+	}
 }
 
 func BenchmarkRender(b *testing.B) {
