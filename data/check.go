@@ -274,8 +274,11 @@ func footprint(x walked) uint64 {
 	return h.Sum64()
 }
 
-// shortAnswer bounds the answers that are counted, in bytes.
-const shortAnswer = 400
+// Bounds of the answers that are counted: bytes of one, and how many different ones.
+const (
+	shortAnswer = 400
+	maxAnswers  = 1 << 18
+)
 
 // remember counts the last answer of a conversation.
 func (c *checker) remember(x walked) {
@@ -291,6 +294,9 @@ func (c *checker) remember(x walked) {
 	h.Write([]byte(last.Content))
 	a := c.answers[h.Sum64()]
 	if a == nil {
+		if len(c.answers) == maxAnswers {
+			return
+		}
 		a = &frequent{text: last.Content, key: x.key}
 		c.answers[h.Sum64()] = a
 	}

@@ -46,7 +46,7 @@ func TestMasks(t *testing.T) {
 		{"whole turn", part, user + "[[" + think + "yo" + call + "<|im_end|>]]\n|", func(*Config) {}},
 		{"no reasoning", part, user + think + "[[yo" + call + "<|im_end|>]]\n|", func(c *Config) { c.LossParts = []string{"content", "tool_calls"} }},
 		{"no calls", part, user + "[[" + think + "yo]]" + call + "[[<|im_end|>]]\n|", func(c *Config) { c.LossParts = []string{"content", "reasoning"} }},
-		{"calls alone", part, user + think + "yo[[" + call + "]]<|im_end|>\n|", func(c *Config) { c.LossParts = []string{"tool_calls"} }},
+		{"calls alone", part, user + think + "yo[[" + call + "<|im_end|>]]\n|", func(c *Config) { c.LossParts = []string{"tool_calls"} }},
 		{"drop", talk[:len(talk)-len(`,{"role":"user","content":"hi"},{"role":"assistant","content":"no"}]}`)-len(`,{"role":"assistant","content":"yo"}`)] + "]}\n" + talk,
 			user + "[[yo<|im_end|>]]\n" + user + "[[no<|im_end|>]]\n|", func(c *Config) { c.Unsupervised = "drop" }},
 	} {

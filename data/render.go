@@ -88,6 +88,7 @@ var (
 type stretch struct {
 	start, end int
 	train      bool
+	turn       bool // ends where a turn ends
 }
 
 // conversation renders a conversation and supervises the tokens that lie, also in part, in what the chosen turns produce.
@@ -198,10 +199,10 @@ func (e encoder) stretches(c chat.Conversation, r chat.Rendered, trains []int8) 
 	for _, s := range r.Spans {
 		switch trains[s.Message] {
 		case 1:
-			list = append(list, stretch{s.Start, s.End, !e.noText})
+			list = append(list, stretch{s.Start, s.End, !e.noText, true})
 		case 0:
 			if e.loss == "all" {
-				list = append(list, stretch{s.Start, s.End, false})
+				list = append(list, stretch{s.Start, s.End, false, true})
 			}
 		}
 	}
@@ -213,7 +214,7 @@ func (e encoder) stretches(c chat.Conversation, r chat.Rendered, trains []int8) 
 		if k < 0 {
 			return nil, fmt.Errorf("message %d: train is set, but cannot tell what the template writes for this %s turn", i, m.Role)
 		}
-		list = append(list, stretch{r.Turns[k].Start, r.Turns[k].End, trains[i] == 1})
+		list = append(list, stretch{r.Turns[k].Start, r.Turns[k].End, trains[i] == 1, false})
 	}
 	if len(e.skip) == 0 && !e.noText || len(r.Spans) == 0 {
 		return list, nil
@@ -223,15 +224,21 @@ func (e encoder) stretches(c chat.Conversation, r chat.Rendered, trains []int8) 
 		return nil, err
 	}
 	for _, p := range parts {
-		if trains[p.Message] == 1 || trains[p.Message] < 0 && e.loss == "all" {
-			list = append(list, stretch{p.Start, p.End, !slices.Contains(e.skip, p.Kind)})
+		if trains[p.Message] == 0 || trains[p.Message] < 0 && e.loss != "all" {
+			continue
 		}
+		x := stretch{p.Start, p.End, !slices.Contains(e.skip, p.Kind), false}
+		if x.train && p.Kind == chat.PartToolCalls { // what closes the turn goes with the calls, which come last
+			i := slices.IndexFunc(r.Spans, func(s chat.Span) bool { return s.Message == p.Message })
+			x.end, x.turn = r.Spans[i].End, true
+		}
+		list = append(list, x)
 	}
 	return list, nil
 }
 
-// mark sets the labels of the tokens that lie, also in part, in stretches; later ones overrule earlier ones. It returns for each
-// supervised stretch the index of its last token.
+// mark sets the labels of the tokens that lie, also in part, in stretches; later ones overrule earlier ones. It returns the index of
+// the last token of each supervised stretch that ends a turn.
 func (ex *Example) mark(offsets [][2]int, list []stretch) (ends []int) {
 	for _, s := range list {
 		// offsets ascend, up to tokens that share a character
@@ -251,7 +258,7 @@ func (ex *Example) mark(offsets [][2]int, list []stretch) (ends []int) {
 			}
 			ex.Labels[i], end = ex.IDs[i], i
 		}
-		if end >= 0 {
+		if end >= 0 && s.turn {
 			ends = append(ends, end)
 		}
 	}

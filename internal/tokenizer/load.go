@@ -236,6 +236,11 @@ func (t *Tokenizer) loadAdded(list []*added) error {
 		t.normal.add(g.s, a)
 	}
 	t.added = list
+	t.names = make([]string, t.size)
+	copy(t.names, t.model.tokens)
+	for _, a := range t.addedByID {
+		t.names[a.ID] = a.Content
+	}
 	return nil
 }
 

@@ -7,6 +7,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -32,8 +33,9 @@ type Tokenizer struct {
 	added      []*added
 	addedByID  map[int32]*added
 	addedByStr map[string]*added
-	raw        matcher // tokens looked for in the text
-	normal     matcher // tokens looked for in the normalised text
+	names      []string // by id: added tokens and those of the model
+	raw        matcher  // tokens looked for in the text
+	normal     matcher  // tokens looked for in the normalised text
 
 	normalizers []normalizer
 	steps       []step
@@ -184,17 +186,11 @@ func (m *model) shiftedOffsets(e *Encoding, g seg, toks []tok) {
 // trimOffsets takes spaces at both ends out of the offsets (trim_offsets of the ByteLevel post-processor): one character of the
 // text for each.
 func (t *Tokenizer) trimOffsets(e *Encoding, text string, from int) {
-	space := alphabet.letter[' ']
+	isSpace := func(r rune) bool { return r == alphabet.letter[' '] || r == ' ' }
 	for i := from; i < len(e.IDs); i++ {
 		token, o := t.Token(e.IDs[i]), &e.Offsets[i]
-		lead, trail := 0, 0
-		letters := []rune(token)
-		for lead < len(letters) && (letters[lead] == space || letters[lead] == ' ') {
-			lead++
-		}
-		for trail < len(letters) && (letters[len(letters)-1-trail] == space || letters[len(letters)-1-trail] == ' ') {
-			trail++
-		}
+		lead := utf8.RuneCountInString(token[:len(token)-len(strings.TrimLeftFunc(token, isSpace))])
+		trail := utf8.RuneCountInString(token[len(strings.TrimRightFunc(token, isSpace)):])
 		if lead > 0 && t.trimFirst && (i == from || o[0] == 0) {
 			lead--
 		}
@@ -239,13 +235,10 @@ func (t *Tokenizer) VocabSize() int { return t.size }
 
 // Token returns the vocabulary entry of id as it stands in the file (not decoded), or "".
 func (t *Tokenizer) Token(id int32) string {
-	if a := t.addedByID[id]; a != nil {
-		return a.Content
-	}
-	if id < 0 || int(id) >= len(t.model.tokens) {
+	if id < 0 || int(id) >= len(t.names) {
 		return ""
 	}
-	return t.model.tokens[id]
+	return t.names[id]
 }
 
 // ID returns the id of a vocabulary entry or added token.
