@@ -32,7 +32,7 @@ type shape struct {
 
 func newEngine(j *Job, budget int64, micro int) (*engine, error) {
 	e := &engine{job: j, o: objectives[j.Config.Objective], params: j.Trainable.Params(), sessions: map[shape]*graph.Session{},
-		options: graph.Options{Budget: budget}, micro: micro, dropout: rng.New(j.Seed, "dropout")}
+		options: j.options(budget), micro: micro, dropout: rng.New(j.Seed, "dropout")}
 	e.formulas.o = e.o
 	if len(e.params) == 0 {
 		return nil, fmt.Errorf("train: expected parameters to train, found none")

@@ -30,7 +30,7 @@ type Plan struct {
 }
 
 // Garbage is what may lie about, rows of data for the most part, before it is collected.
-const Garbage = 32 << 20
+const Garbage = 16 << 20
 
 // Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
 // smaller micro-batch; when one sequence does not fit, the error says how much is missing.
@@ -57,7 +57,7 @@ func (j *Job) plan(program int64) (*Plan, error) {
 			return nil, err
 		}
 		if missing <= 0 {
-			program, err := j.program(micro, graph.Options{Budget: p.budget})
+			program, err := j.program(micro, j.options(p.budget))
 			if err != nil {
 				return nil, err
 			}
@@ -69,6 +69,12 @@ func (j *Job) plan(program int64) (*Plan, error) {
 				"memory plan: expected at most %s; one sequence of %d tokens with every layer recomputed lacks %s", BytesText(j.Memory), j.Seq, BytesText(missing))
 		}
 	}
+}
+
+// options bound a program to so many bytes, 0: no bound. Cheap operations are recomputed in any case: they take less time than
+// the memory that their outputs fill.
+func (j *Job) options(budget int64) graph.Options {
+	return graph.Options{Budget: budget, Recompute: j.Model.L}
 }
 
 // missing is how many bytes a program of so many tokens lacks when it recomputes all it can.
