@@ -101,6 +101,9 @@ func attach(m *model.Model, c Config) (*Adapter, error) {
 	}
 	ms := m.Modules()
 	targets, err := c.targets(ms)
+	if err == nil {
+		err = checkExperts(ms, targets, c)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ func (a *Adapter) expressible() error {
 		if _, ok := model.GGUFName(name + ".weight"); !ok {
 			problems = append(problems, name+", which GGUF files do not name")
 		}
+		if _, _, expert := model.ExpertOf(name + ".weight"); expert {
+			problems = append(problems, name+", an adapter of one expert")
+		}
 		if name == model.HeadModule && a.model.Tied {
 			problems = append(problems, "an adapter of lm_head, because the base's head is its embedding")
 		}

@@ -26,7 +26,7 @@ const (
 )
 
 // runs are the golden runs and the model each was made with.
-var runs = map[string]string{"llama3": "llama3", "qwen2_bias": "qwen2", "qwen3": "qwen3", "qwen3_dora": "qwen3", "qwen3_embed": "qwen3",
+var runs = map[string]string{"llama3": "llama3", "mixtral": "mixtral", "qwen2_bias": "qwen2", "qwen3": "qwen3", "qwen3_dora": "qwen3", "qwen3_embed": "qwen3",
 	"qwen3_modules_to_save": "qwen3", "qwen3_patterns": "qwen3", "qwen3_pissa": "qwen3", "qwen3_plain": "qwen3", "qwen3_rslora": "qwen3"}
 
 func open(t *testing.T, name string) (*model.Checkpoint, *model.Model) {

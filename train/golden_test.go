@@ -268,7 +268,7 @@ func TestFullGolden(t *testing.T) {
 // PEFT runs: adapters of every kind against the reference's losses, norms and final logits.
 func TestLoRAGolden(t *testing.T) {
 	for _, name := range []string{"llama3", "qwen2_bias", "qwen3", "qwen3_dora", "qwen3_embed", "qwen3_modules_to_save", "qwen3_patterns",
-		"qwen3_pissa", "qwen3_plain", "qwen3_rslora"} {
+		"qwen3_pissa", "qwen3_plain", "qwen3_rslora", "mixtral"} {
 		t.Run(name, func(t *testing.T) {
 			dir := testkit.Golden(t, "lora/"+name)
 			var run goldenRun

@@ -84,7 +84,7 @@ func worst(a, b []float32) (d float64) {
 	return d
 }
 
-var families = []string{"llama", "llama3", "mistral", "qwen2", "qwen3", "smollm3"}
+var families = []string{"llama", "llama3", "mistral", "mixtral", "olmoe", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
 
 // The greedy continuation and the logits behind each of its tokens, through the cache.
 func TestGreedy(t *testing.T) {

@@ -76,8 +76,17 @@ func Open(path string) (*Checkpoint, error) {
 	return c, nil
 }
 
-// setWeights takes stored tensors, and puts weights together that a quantization_config says are spread over several.
+// setWeights takes stored tensors, with a name for each matrix of an expert.
 func (c *Checkpoint) setWeights(stored tensor.Source) error {
+	err := c.unpack(stored)
+	if err == nil {
+		c.Weights = splitExperts(&c.Spec, c.Weights)
+	}
+	return err
+}
+
+// unpack takes stored tensors, and puts weights together that a quantization_config says are spread over several.
+func (c *Checkpoint) unpack(stored tensor.Source) error {
 	c.Weights, c.raw = stored, stored
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(c.Config, &keys); err != nil {

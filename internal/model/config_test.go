@@ -12,7 +12,7 @@ import (
 	"tune/internal/testkit"
 )
 
-var families = []string{"llama", "llama3", "mistral", "qwen2", "qwen3", "smollm3"}
+var families = []string{"llama", "llama3", "mistral", "mixtral", "olmoe", "qwen2", "qwen3", "qwen3_moe", "smollm3"}
 
 func readSpec(t *testing.T, name string) Spec {
 	t.Helper()
@@ -104,7 +104,7 @@ func TestBadConfigs(t *testing.T) {
 		}
 	}
 	for config, part := range map[string]string{
-		`{"model_type":"mamba"}`: "expected one of llama, mistral, qwen2, qwen3, smollm3", `null`: "null", `[]`: "array",
+		`{"model_type":"mamba"}`: "expected one of llama, mistral, mixtral, olmoe, qwen2, qwen3, qwen3_moe, smollm3", `null`: "null", `[]`: "array",
 		`{"model_type":"llama","architectures":["LlamaForSequenceClassification"],` + tiny + `}`: "causal",
 		`{"model_type":"llama"}`: "vocab_size",
 	} {

@@ -107,7 +107,8 @@ func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node
 		bl.proj(h, at("self_attn.v_proj"), bl.K*bl.D, bl.C, bl.QKVBias))
 	q, k, v := y[0], y[1], y[2]
 	if bl.QKNorm {
-		q, k = bl.norm(q, at("self_attn.q_norm"), bl.D), bl.norm(k, at("self_attn.k_norm"), bl.D)
+		wq, wk := bl.normWidths()
+		q, k = bl.norm(q, at("self_attn.q_norm"), wq), bl.norm(k, at("self_attn.k_norm"), wk)
 	}
 	if !bl.Layers[l].NoRope {
 		q, k = nn.Rope(q, bl.b.Pos, rope), nn.Rope(k, bl.b.Pos, rope)
@@ -125,6 +126,9 @@ func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node
 func (bl builder) mlp(l int, x *graph.Node) *graph.Node {
 	at := func(name string) string { return layerName(l, name) }
 	h := bl.norm(x, at("post_attention_layernorm"), bl.C)
+	if bl.Layers[l].Sparse {
+		return bl.mixture(l, x, h)
+	}
 	y := nn.Linear(h, bl.Exact,
 		bl.proj(h, at("mlp.gate_proj"), bl.F, bl.C, bl.MLPBias),
 		bl.proj(h, at("mlp.up_proj"), bl.F, bl.C, bl.MLPBias))

@@ -151,6 +151,9 @@ func TestLogits(t *testing.T) {
 	for _, name := range families {
 		for _, exact := range []bool{true, false} {
 			m, gold := load(t, name, exact), golden(t, "models/"+name+"/goldens.safetensors")
+			if !exact && m.Experts.N > 0 {
+				continue // a hidden state that was rounded may choose other experts: no bound holds
+			}
 			for _, doc := range []string{"doc0", "doc1"} {
 				ids := ints(t, gold, doc+".input_ids")
 				g := graph.New()
@@ -189,6 +192,7 @@ func TestHidden(t *testing.T) {
 			outs, order = append(outs, x), append(order, names[module])
 		}
 		m.Tap.In = func(module string, x *graph.Node) { seen = append(seen, module) }
+		m.Tap.Experts = func(modules []string, x *graph.Node, r nn.Routing) { seen = append(seen, modules...) }
 		g := graph.New()
 		m.Hidden(m.Batch(g, len(ids)), nil)
 		p, err := g.Compile(graph.Options{}, outs...)
@@ -199,7 +203,13 @@ func TestHidden(t *testing.T) {
 		for i, what := range order {
 			check(t, name+" "+what, ofLargest(s.Output(i), floats(t, gold, what)), hiddenLimit)
 		}
-		if len(seen) != 7*m.L || len(order) != m.L+2 {
+		want := 0
+		for _, x := range m.Modules() {
+			if x.Layer >= 0 {
+				want++
+			}
+		}
+		if len(seen) != want || len(order) != m.L+2 {
 			t.Errorf("%s: taps saw %d inputs and %d outputs", name, len(seen), len(order))
 		}
 	}

@@ -75,7 +75,7 @@ func TestUnknownKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(path)
-	for _, part := range []string{"llama.embedding_length: expected an integer, found string", "llama.expert_count: expected 0, found 8", "llama.new_key: unknown key",
+	for _, part := range []string{"llama.embedding_length: expected an integer, found string", "num_experts_per_tok: expected 1 to 8, found 0", "llama.new_key: unknown key",
 		"llama.block_count: expected a number"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%v, want %q in it", err, part)

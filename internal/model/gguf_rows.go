@@ -16,24 +16,31 @@ type Renamed struct {
 	names []string          // Hugging Face names in the order of the file
 	from  map[string]string // their names in the file
 	heads map[string]int    // heads of the tensors whose rows are moved
+	parts map[string]part   // what is part of the tensor of all experts
 }
 
 // NewRenamed makes the view of a file that s describes.
 func NewRenamed(f *gguf.File, s *Spec) *Renamed {
-	r := &Renamed{file: f, from: map[string]string{}, heads: map[string]int{}}
+	r := &Renamed{file: f, from: map[string]string{}, heads: map[string]int{}, parts: map[string]part{}}
 	for _, name := range f.Names() {
 		if name == ropeFreqs {
 			continue
 		}
-		hf, ok := HFName(name)
-		if !ok {
-			if hf = name; isHF(name) {
-				hf = "gguf/" + name // or it would hide the tensor of that name
+		names := s.hfNames(name)
+		if names == nil {
+			names = []string{name}
+			if isHF(name) {
+				names[0] = "gguf/" + name // or it would hide the tensor of that name
 			}
 		}
-		r.names, r.from[hf] = append(r.names, hf), name
-		if n := movedHeads(hf, s); n > 0 {
-			r.heads[hf] = n
+		for e, hf := range names {
+			r.names, r.from[hf] = append(r.names, hf), name
+			if _, _, expert := ExpertOf(hf); expert {
+				r.parts[hf] = part{name, e, 0, s.stackRows(name)}
+			}
+			if n := movedHeads(hf, s); n > 0 {
+				r.heads[hf] = n
+			}
 		}
 	}
 	return r
@@ -60,8 +67,11 @@ func movedHeads(hf string, s *Spec) int {
 
 // ggufArch is general.architecture of a family's files.
 func (s *Spec) ggufArch() string {
-	if s.Arch == "mistral" {
+	switch s.Arch {
+	case "mistral", "mixtral":
 		return "llama"
+	case "qwen3_moe":
+		return "qwen3moe"
 	}
 	return s.Arch
 }
@@ -76,6 +86,9 @@ func (r *Renamed) Info(name string) (tensor.Info, error) {
 		return tensor.Info{}, fmt.Errorf("%s: %w", r.file.Name(), tensor.Missing(name))
 	}
 	i, err := r.file.Info(from)
+	if p, ok := r.parts[name]; ok {
+		i = p.info(i)
+	}
 	i.Name = name
 	return i, err
 }
@@ -87,6 +100,9 @@ func (r *Renamed) Tensor(name string) (tensor.Tensor, error) {
 		return tensor.Tensor{}, fmt.Errorf("%s: %w", r.file.Name(), tensor.Missing(name))
 	}
 	t, err := r.file.Tensor(from)
+	if p, ok := r.parts[name]; ok && err == nil {
+		t, err = p.take(t)
+	}
 	t.Name = name
 	if heads := r.heads[name]; err == nil && heads > 0 {
 		return moveRows(t, heads, false)

@@ -12,7 +12,7 @@ import (
 )
 
 // ggufArchs are the values of general.architecture that can be read.
-var ggufArchs = []string{"llama", "qwen2", "qwen3", "smollm3"}
+var ggufArchs = []string{"llama", "olmoe", "qwen2", "qwen3", "qwen3moe", "smollm3"}
 
 // ggufReader reads the keys below the architecture's prefix and remembers them, as config does for config.json.
 type ggufReader struct {
@@ -130,12 +130,12 @@ func (r *ggufReader) spec(f *gguf.File) Spec {
 	s.D = r.int("attention.key_length", max(s.C/s.H, 1), 1, maxWidth)
 	r.only("attention.value_length", s.D)
 	r.only("rope.dimension_count", s.D)
-	r.only("expert_count", 0)
-	r.only("expert_used_count", 0)
 	s.Layers = make([]Layer, s.L)
 	for l := range s.Layers {
 		s.Layers[l].NoRope = r.arch == "smollm3" && (l+1)%smollm3Interval == 0
 	}
+	r.experts(&s, f)
+	s.QKNormWhole = s.QKNorm && r.arch == "olmoe"
 	if e, err := f.Info("token_embd.weight"); err == nil && len(e.Shape) == 2 {
 		s.V = e.Shape[0]
 	}

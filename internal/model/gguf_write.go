@@ -50,7 +50,7 @@ func (c *Checkpoint) GGUF(weights tensor.Source, o GGUFOptions) (*GGUFExport, er
 		name = c.title()
 	}
 	x.Src, x.Meta = out, &gguf.Meta{}
-	c.Spec.ggufMeta(x.Meta, name, out.values(), c.fileType(out, o))
+	c.Spec.ggufMeta(x.Meta, name, out.label(&c.Spec), c.fileType(out, o))
 	if err := c.ggufTokenizer(x.Meta, o.Pre); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Path, err)
 	}
@@ -79,14 +79,14 @@ func (s *Spec) ggufNotes() (notes []string) {
 }
 
 // ggufMeta writes the keys before the tokenizer, in the converter's order.
-func (s *Spec) ggufMeta(m *gguf.Meta, name string, values int64, fileType uint32) {
+func (s *Spec) ggufMeta(m *gguf.Meta, name, size string, fileType uint32) {
 	arch := s.ggufArch()
 	put := func(key string, v int) { m.Set(arch+"."+key, uint32(v)) }
 	float := func(key string, v float64) { m.Set(arch+"."+key, float32(v)) }
 	m.Set("general.architecture", arch)
 	m.Set("general.type", "model")
 	m.Set("general.name", name)
-	m.Set("general.size_label", sizeLabel(values))
+	m.Set("general.size_label", size)
 	put("block_count", s.L)
 	put("context_length", s.Positions)
 	put("embedding_length", s.C)
@@ -111,11 +111,18 @@ func (s *Spec) ggufMeta(m *gguf.Meta, name string, values int64, fileType uint32
 	}
 	float("rope.freq_base", s.Rope.Theta)
 	float("attention.layer_norm_rms_epsilon", float64(s.Eps))
-	if arch == "llama" || arch == "qwen3" || s.D*s.H != s.C { // configurations of the first two always say head_dim
+	if s.Experts.N > 0 {
+		put("expert_count", s.Experts.N)
+		put("expert_used_count", s.Experts.Used)
+	}
+	if arch == "llama" && s.Experts.N == 0 || arch == "qwen3" || arch == "qwen3moe" || s.D*s.H != s.C { // these configurations always say head_dim
 		put("attention.key_length", s.D)
 		put("attention.value_length", s.D)
 	}
 	m.Set("general.file_type", fileType)
+	if arch == "qwen3moe" {
+		put("expert_feed_forward_length", s.Experts.F)
+	}
 	if arch == "llama" || arch == "smollm3" {
 		put("vocab_size", s.V)
 		put("rope.dimension_count", s.D)
@@ -225,7 +232,8 @@ type exported struct {
 type exportedTensor struct {
 	info  tensor.Info // as it will be written
 	from  string
-	heads int // > 0: rows are moved
+	heads int      // > 0: rows are moved
+	stack []string // of a tensor of all experts: where each comes from
 }
 
 // newExported lists the tensors of src in the order of the converter. A tensor without a GGUF name is an error.
@@ -249,12 +257,22 @@ func newExported(s *Spec, src tensor.Source, o GGUFOptions) (*exported, error) {
 		if err != nil {
 			return nil, err
 		}
-		info.Name, info.Type = name, exportType(info, o)
+		if _, _, expert := ExpertOf(hf); expert {
+			e := x.infos[name]
+			if e.stack = append(e.stack, hf); len(e.stack) == s.Experts.N { // where the last of them stands
+				e.info = s.stackOf(name, info, o)
+				x.names = append(x.names, name)
+			}
+			x.infos[name] = e
+			continue
+		}
+		info.Name = name
+		info.Type = exportType(info, o)
 		if err := info.Check(); err != nil {
 			return nil, fmt.Errorf("tensor %s: %w", hf, err)
 		}
 		x.names = append(x.names, name)
-		x.infos[name] = exportedTensor{info, hf, movedHeads(hf, s)}
+		x.infos[name] = exportedTensor{info: info, from: hf, heads: movedHeads(hf, s)}
 	}
 	if len(unknown) > 0 {
 		return nil, fmt.Errorf("GGUF files of %s have no tensors for %s", s.ggufArch(), strings.Join(unknown, ", "))
@@ -282,7 +300,7 @@ func converterOrder(src tensor.Source) []string {
 // does not divide becomes F16.
 func exportType(i tensor.Info, o GGUFOptions) qtype.Type {
 	switch {
-	case len(i.Shape) <= 1 || strings.HasSuffix(i.Name, "_norm.weight") || !strings.HasSuffix(i.Name, ".weight"):
+	case len(i.Shape) <= 1 || strings.HasSuffix(i.Name, "_norm.weight") || strings.HasSuffix(i.Name, ".ffn_gate_inp.weight") || !strings.HasSuffix(i.Name, ".weight"):
 		return qtype.F32
 	case o.Keep:
 		return i.Type
@@ -331,11 +349,20 @@ func (r *Rope) llama3Divisors(d int) []float32 {
 	return divisors
 }
 
-func (x *exported) values() (n int64) {
+// label is the number of weights, of a mixture that of its parts with one expert, behind the number of experts.
+func (x *exported) label(s *Spec) string {
+	n := int64(0)
 	for _, t := range x.infos {
-		n += int64(t.info.Elems())
+		k := int64(t.info.Elems())
+		if t.stack != nil {
+			k /= int64(s.Experts.N)
+		}
+		n += k
 	}
-	return n
+	if s.Experts.N > 0 {
+		return fmt.Sprintf("%dx%s", s.Experts.N, sizeLabel(n))
+	}
+	return sizeLabel(n)
 }
 
 // Names lists the tensors in the order of the file to be.
@@ -356,7 +383,10 @@ func (x *exported) Tensor(name string) (tensor.Tensor, error) {
 	if !ok {
 		return tensor.Tensor{}, tensor.Missing(name)
 	}
-	if e.from == "" {
+	switch {
+	case e.stack != nil:
+		return x.stacked(e)
+	case e.from == "":
 		return *x.freqs, nil
 	}
 	t, err := x.src.Tensor(e.from)

@@ -17,7 +17,7 @@ const (
 
 // Every gradient of full training, element by element where the goldens have them, else by its norm.
 func TestGradients(t *testing.T) {
-	for _, name := range []string{"llama", "llama3", "mistral", "qwen2", "qwen3"} {
+	for _, name := range []string{"llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3"} {
 		m, gold := load(t, name, true), golden(t, "models/"+name+"/gradients.safetensors")
 		ids := ints(t, golden(t, "models/"+name+"/goldens.safetensors"), "doc1.input_ids")
 		var info struct {

@@ -8,6 +8,7 @@ import (
 
 	"tune/internal/graph"
 	"tune/internal/hint"
+	"tune/internal/nn"
 	"tune/internal/tensor"
 	"tune/kernels"
 )
@@ -26,10 +27,12 @@ type Model struct {
 	vectors  map[string][]float32
 }
 
-// Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. Both may be nil.
+// Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. All may be nil.
 type Tap struct {
-	In  func(module string, x *graph.Node) // the input of a linear: a call for each module that reads it
-	Out func(module string, x *graph.Node) // what EmbedModule, "model.layers.N" and "model.norm" give
+	In func(module string, x *graph.Node) // the input of a linear: a call for each module that reads it
+	// Experts is In of a projection of all experts of a layer: x (M, in) sorted by expert, as the routing says.
+	Experts func(modules []string, x *graph.Node, r nn.Routing)
+	Out     func(module string, x *graph.Node) // what EmbedModule, "model.layers.N" and "model.norm" give
 }
 
 // New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong

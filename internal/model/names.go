@@ -19,15 +19,24 @@ var ggufNames = []struct{ hf, gguf string }{
 	{"model.layers.N.self_attn.q_norm", "blk.N.attn_q_norm"},
 	{"model.layers.N.self_attn.k_norm", "blk.N.attn_k_norm"},
 	{"model.layers.N.post_attention_layernorm", "blk.N.ffn_norm"},
+	{"model.layers.N.block_sparse_moe.gate", "blk.N.ffn_gate_inp"},
+	{"model.layers.N.mlp.gate", "blk.N.ffn_gate_inp"},
 	{"model.layers.N.mlp.gate_proj", "blk.N.ffn_gate"},
 	{"model.layers.N.mlp.up_proj", "blk.N.ffn_up"},
 	{"model.layers.N.mlp.down_proj", "blk.N.ffn_down"},
 }
 
-// GGUFName is the GGUF name of a tensor with a Hugging Face name; false when the table has none.
-func GGUFName(hf string) (string, bool) { return translate(hf, true) }
+// GGUFName is the GGUF name of a tensor with a Hugging Face name, for an expert's that of the tensor of all experts; false when
+// the table has none.
+func GGUFName(hf string) (string, bool) {
+	if stack, _, ok := ExpertOf(hf); ok {
+		return stack, true
+	}
+	return translate(hf, true)
+}
 
-// HFName is the Hugging Face name of a tensor with a GGUF name; false when the table has none.
+// HFName is the Hugging Face name of a tensor with a GGUF name; false when the table has none. What a mixture has instead of the
+// feed-forward matrices depends on its family.
 func HFName(gguf string) (string, bool) { return translate(gguf, false) }
 
 func translate(name string, toGGUF bool) (string, bool) {

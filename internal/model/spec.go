@@ -25,6 +25,8 @@ type Spec struct {
 	OutBias          bool    // bias of o_proj
 	MLPBias          bool    // biases of gate_proj, up_proj and down_proj
 	QKNorm           bool    // RMS norms of each query and key head, before the rotation
+	QKNormWhole      bool    // these norms are over all heads at once
+	Experts          Experts // of the sparse layers
 	Tied             bool    // the head is the embedding
 	Positions        int     // longest sequence the model was made for, in tokens
 	InitStd          float64 // standard deviation of weights when training starts from nothing
@@ -36,6 +38,7 @@ type Spec struct {
 type Layer struct {
 	Window int  // number of tokens seen, the token itself included; 0: all
 	NoRope bool // queries and keys are not rotated
+	Sparse bool // the feed-forward part is a mixture of experts
 }
 
 // Limits of what a config may ask for, far above every published model; they keep sizes and their products in an int.
@@ -56,6 +59,9 @@ func (s *Spec) check() (problems []string) {
 	say(s.K > 0 && s.H%s.K != 0, "num_attention_heads: expected a multiple of num_key_value_heads %d, found %d", s.K, s.H)
 	say(s.D%2 != 0, "head_dim: expected an even number, found %d", s.D)
 	say(!(s.Eps > 0) || s.Eps > 1, "rms_norm_eps: expected a number between 0 and 1, found %g", s.Eps)
+	if x := &s.Experts; x.N > 0 {
+		say(x.Used < 1 || x.Used > x.N, "num_experts_per_tok: expected 1 to %d, found %d", x.N, x.Used)
+	}
 	say(!(s.InitStd >= 0) || s.InitStd > 10, "initializer_range: expected a number between 0 and 10, found %g", s.InitStd)
 	return append(problems, s.Rope.check()...)
 }
@@ -76,6 +82,8 @@ const (
 	Linear Kind = iota
 	Head
 	Embedding
+	Router // chooses experts
+	Expert // a projection of one expert
 )
 
 // Names of the modules outside the layers.
@@ -87,22 +95,31 @@ const (
 // Modules lists the embedding, every linear in the order of the forward, and the head.
 func (s *Spec) Modules() []Module {
 	ms := []Module{{EmbedModule, Embedding, s.V, s.C, -1, false}}
-	q, kv := s.H*s.D, s.K*s.D
 	for l := range s.L {
-		for _, m := range []Module{
-			{"self_attn.q_proj", Linear, q, s.C, l, s.QKVBias},
-			{"self_attn.k_proj", Linear, kv, s.C, l, s.QKVBias},
-			{"self_attn.v_proj", Linear, kv, s.C, l, s.QKVBias},
-			{"self_attn.o_proj", Linear, s.C, q, l, s.OutBias},
-			{"mlp.gate_proj", Linear, s.F, s.C, l, s.MLPBias},
-			{"mlp.up_proj", Linear, s.F, s.C, l, s.MLPBias},
-			{"mlp.down_proj", Linear, s.C, s.F, l, s.MLPBias},
-		} {
-			m.Name = layerName(l, m.Name)
-			ms = append(ms, m)
-		}
+		ms = append(ms, s.layerModules(l)...)
 	}
 	return append(ms, Module{HeadModule, Head, s.V, s.C, -1, false})
+}
+
+// layerModules lists the modules of a layer: four of attention, then those of the feed-forward part.
+func (s *Spec) layerModules(l int) []Module {
+	q, kv := s.H*s.D, s.K*s.D
+	ms := []Module{
+		{"self_attn.q_proj", Linear, q, s.C, l, s.QKVBias},
+		{"self_attn.k_proj", Linear, kv, s.C, l, s.QKVBias},
+		{"self_attn.v_proj", Linear, kv, s.C, l, s.QKVBias},
+		{"self_attn.o_proj", Linear, s.C, q, l, s.OutBias},
+	}
+	if l < len(s.Layers) && s.Layers[l].Sparse {
+		ms = append(ms, s.Experts.modules(l, s.C)...)
+	} else {
+		ms = append(ms, Module{"mlp.gate_proj", Linear, s.F, s.C, l, s.MLPBias}, Module{"mlp.up_proj", Linear, s.F, s.C, l, s.MLPBias},
+			Module{"mlp.down_proj", Linear, s.C, s.F, l, s.MLPBias})
+	}
+	for i := range ms {
+		ms[i].Name = layerName(l, ms[i].Name)
+	}
+	return ms
 }
 
 func layerName(l int, rest string) string { return fmt.Sprintf("model.layers.%d.%s", l, rest) }
@@ -123,26 +140,34 @@ func (s *Spec) Tensors() []TensorSpec {
 			vector(m.Name+".bias", m.Out)
 		}
 	}
-	ms := s.Modules()
-	module(ms[0])
-	for l, perLayer := 0, (len(ms)-2)/max(s.L, 1); l < s.L; l++ {
+	module(Module{EmbedModule, Embedding, s.V, s.C, -1, false})
+	for l := range s.L {
 		vector(layerName(l, "input_layernorm.weight"), s.C)
-		for i, m := range ms[1+l*perLayer:][:perLayer] {
+		for i, m := range s.layerModules(l) {
 			module(m)
 			if i == 3 { // after o_proj
 				vector(layerName(l, "post_attention_layernorm.weight"), s.C)
 			}
 		}
 		if s.QKNorm {
-			vector(layerName(l, "self_attn.q_norm.weight"), s.D)
-			vector(layerName(l, "self_attn.k_norm.weight"), s.D)
+			q, k := s.normWidths()
+			vector(layerName(l, "self_attn.q_norm.weight"), q)
+			vector(layerName(l, "self_attn.k_norm.weight"), k)
 		}
 	}
 	vector("model.norm.weight", s.C)
 	if !s.Tied {
-		module(ms[len(ms)-1])
+		module(Module{HeadModule, Head, s.V, s.C, -1, false})
 	}
 	return ts
+}
+
+// normWidths are those of the norms of queries and keys.
+func (s *Spec) normWidths() (q, k int) {
+	if s.QKNormWhole {
+		return s.H * s.D, s.K * s.D
+	}
+	return s.D, s.D
 }
 
 // Values is the number of weights.

@@ -7,7 +7,8 @@ import (
 )
 
 var architectures = map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
-	"qwen3": "Qwen3ForCausalLM", "smollm3": "SmolLM3ForCausalLM"}
+	"qwen3": "Qwen3ForCausalLM", "smollm3": "SmolLM3ForCausalLM", "mixtral": "MixtralForCausalLM", "olmoe": "OlmoeForCausalLM",
+	"qwen3_moe": "Qwen3MoeForCausalLM"}
 
 // ConfigJSON writes a config.json that ParseConfig reads as s again, in the keys that every version of transformers knows.
 func (s *Spec) ConfigJSON() ([]byte, error) {
@@ -46,6 +47,9 @@ func (s *Spec) ConfigJSON() ([]byte, error) {
 		keys["attention_bias"] = s.QKVBias
 	case "smollm3":
 		keys["attention_bias"], keys["mlp_bias"], keys["no_rope_layers"] = s.QKVBias, s.MLPBias, rotate
+	}
+	if s.Experts.N > 0 {
+		s.expertsJSON(keys)
 	}
 	if window > 0 {
 		keys["sliding_window"], keys["layer_types"] = window, types

@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -57,6 +59,10 @@ var cases = []struct {
 		x := b.param("x", b.size(5, 400), 7, 1)
 		return result{y: []*graph.Node{SwiGLU(x, x)}, ref: func(v values) [][]float64 { return [][]float64{swigluRef(v["x"], v["x"])} }}
 	}},
+	{"experts frozen", func(b *bench) result { return expertsCase(b, variant{}, true) }},
+	{"experts trained", func(b *bench) result { return expertsCase(b, variant{trained: true}, false) }},
+	{"experts lora", func(b *bench) result { return expertsCase(b, variant{lora: true}, true) }},
+	{"experts lora trained", func(b *bench) result { return expertsCase(b, variant{lora: true, trained: true}, true) }},
 	{"add", func(b *bench) result {
 		n := b.size(5, 400)
 		y := Add(b.param("a", n, 7, 1), b.param("b", n, 7, 1))
@@ -417,4 +423,55 @@ func headCase(b *bench, o variant, fused bool) result {
 	}
 	r.y = []*graph.Node{logp}
 	return r
+}
+
+// expertsCase is the feed-forward part of a mixture: routing, experts, and what is added to the residual. Nobody chooses the last
+// expert.
+func expertsCase(b *bench, o variant, normalize bool) result {
+	const c, f, experts, k = 7, 6, 4, 2
+	n := b.size(5, 300)
+	x, logits, residual := b.param("x", n, c, 1), b.param("logits", n, experts, 1), b.param("residual", n, c, 1)
+	for i := experts - 1; i < n*experts; i += experts {
+		b.values["logits"][i] = -8
+	}
+	r := Route(logits, k, normalize)
+	type network struct {
+		gate, up, down func(v values, x []float64) []float64
+	}
+	var refs []network
+	var gate, up, down []Proj
+	for e := range experts {
+		var p [3]Proj
+		var w network
+		p[0], w.gate = b.proj(fmt.Sprintf("gate%d", e), f, c, o)
+		p[1], w.up = b.proj(fmt.Sprintf("up%d", e), f, c, o)
+		p[2], w.down = b.proj(fmt.Sprintf("down%d", e), c, f, o)
+		gate, up, down, refs = append(gate, p[0]), append(up, p[1]), append(down, p[2]), append(refs, w)
+	}
+	h := Grouped(Gather(x, r), r, b.exact, gate, up)
+	y := Combine(residual, Grouped(SwiGLU(h[0], h[1]), r, b.exact, down)[0], r)
+	return result{y: []*graph.Node{y}, ref: func(v values) [][]float64 {
+		out := slices.Clone(v["residual"])
+		for i := range n {
+			row, l := v["x"][i*c:(i+1)*c], v["logits"][i*experts:(i+1)*experts]
+			order, total, chosen := []int{0, 1, 2, 3}, 0.0, 0.0
+			slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(l[b], l[a]) })
+			for _, z := range l {
+				total += math.Exp(z)
+			}
+			for _, e := range order[:k] {
+				chosen += math.Exp(l[e])
+			}
+			if !normalize {
+				chosen = total
+			}
+			for _, e := range order[:k] {
+				w := refs[e]
+				for j, z := range w.down(v, swigluRef(w.gate(v, row), w.up(v, row))) {
+					out[i*c+j] += math.Exp(l[e]) / chosen * z
+				}
+			}
+		}
+		return [][]float64{out}
+	}}
 }
