@@ -17,7 +17,7 @@ import (
 
 // Shape of what is quantized: rows of bf16 whose width is a multiple of every block.
 const (
-	quantRows = 256
+	quantRows = 64
 	quantCols = 4096
 )
 
@@ -103,16 +103,31 @@ func (b *bencher) encode(t qtype.Type, src []byte, importance []float32) error {
 	return nil
 }
 
-// The model of the files: of the llama family, with matrices of quantCols columns.
-const fileLayers = 2
+// The models of the files: of the llama family, with matrices of quantCols columns; a small one, and a large one for types that are
+// encoded so fast that the start of a program would count.
+const (
+	smallLayers, largeLayers = 1, 16
+	fast                     = 50e6 // values a second in memory
+	fileVocab                = 256
+)
+
+// swift says whether the row of a type, measured before, was fast.
+func (b *bencher) swift(name string) bool {
+	i := slices.IndexFunc(b.Rows, func(r Row) bool { return r.Name == "quantize/"+name })
+	return i >= 0 && b.Rows[i].Best*1e6 > fast
+}
 
 // files times whole runs of tune and of llama-quantize from a bf16 file, in processor time, which other jobs of the machine do not
 // change much.
 func (b *bencher) files(dir string, importance []float32) error {
-	in, imatrix := filepath.Join(dir, "bf16.gguf"), filepath.Join(dir, "imatrix.gguf")
-	values, err := b.writeModel(in, imatrix, importance)
-	if err != nil {
-		return err
+	var inputs, imatrices [2]string // small and large
+	var sizes [2]float64
+	for i, layers := range []int{smallLayers, largeLayers} {
+		inputs[i], imatrices[i] = filepath.Join(dir, fmt.Sprintf("bf16-%d.gguf", layers)), filepath.Join(dir, fmt.Sprintf("imatrix-%d.gguf", layers))
+		var err error
+		if sizes[i], err = writeModel(inputs[i], imatrices[i], importance, layers); err != nil {
+			return err
+		}
 	}
 	for _, t := range b.quantTypes() {
 		mix, ok := pureMix(t)
@@ -124,19 +139,27 @@ func (b *bencher) files(dir string, importance []float32) error {
 			if weighed && row.EncodeWeighted == nil || !weighed && (mix.NeedsImportance() || row.NeedsImportance) {
 				continue
 			}
-			name, ours, theirs := "file/"+strings.ToLower(t.String()), []string{"quantize", "--pure", "--overwrite", "--resume=false", "--mix", mix.Name}, []string{"--pure"}
+			name, at := strings.ToLower(t.String()), 0
 			if weighed {
-				name, ours, theirs = name+"+imatrix", append(ours, "--imatrix", imatrix), append(theirs, "--imatrix", imatrix)
+				name += "+imatrix"
+			}
+			if b.swift(name) {
+				at = 1
+			}
+			in, imatrix, values := inputs[at], imatrices[at], sizes[at]
+			ours, theirs := []string{"quantize", "--pure", "--overwrite", "--resume=false", "--mix", mix.Name}, []string{"--pure"}
+			if weighed {
+				ours, theirs = append(ours, "--imatrix", imatrix), append(theirs, "--imatrix", imatrix)
 			}
 			out := filepath.Join(dir, "out.gguf")
-			if err := b.process(name+"/tune", values, b.Tune, append(ours, in, out)...); err != nil {
+			if err := b.process("file/"+name+"/tune", values, b.Tune, append(ours, in, out)...); err != nil {
 				return err
 			}
 			if b.LlamaQuantize == "" {
 				continue
 			}
 			threads := fmt.Sprint(b.Pool.Workers())
-			if err := b.process(name+"/llama-quantize", values, b.LlamaQuantize, append(theirs, in, out, mix.Name, threads)...); err != nil {
+			if err := b.process("file/"+name+"/llama-quantize", values, b.LlamaQuantize, append(theirs, in, out, mix.Name, threads)...); err != nil {
 				return err
 			}
 		}
@@ -154,11 +177,11 @@ func pureMix(t qtype.Type) (quantize.Mix, bool) {
 	return quantize.Mix{}, false
 }
 
-// process runs a program a few times and makes a row of its processor time.
+// process runs a program a few times, a slow one once, and makes a row of its processor time.
 func (b *bencher) process(name string, values float64, program string, args ...string) error {
-	const times = 3
+	const times, enough = 3, 2 // runs, and seconds after which there are no more
 	var took []float64
-	for range times {
+	for sum := 0.0; len(took) < times && sum < enough; sum += took[len(took)-1] {
 		cmd := exec.CommandContext(b.ctx, program, args...)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w: %s", filepath.Base(program), err, tail(text)), b.ctx.Err())
@@ -177,11 +200,11 @@ func tail(text []byte) string {
 }
 
 // writeModel writes a bf16 file and importance for its matrices; it returns the number of values.
-func (b *bencher) writeModel(path, imatrix string, importance []float32) (float64, error) {
+func writeModel(path, imatrix string, importance []float32, layers int) (float64, error) {
 	meta, src, imp, values := &gguf.Meta{}, &tensor.Map{}, &quantize.Importance{Chunks: 1, ChunkSize: 1}, 0.0
 	meta.Set("general.architecture", "llama")
-	for key, v := range map[string]uint32{"block_count": fileLayers, "context_length": 512, "embedding_length": quantCols, "feed_forward_length": quantCols,
-		"attention.head_count": quantCols / 64, "attention.head_count_kv": 4, "rope.dimension_count": 64, "vocab_size": quantRows} {
+	for key, v := range map[string]uint32{"block_count": uint32(layers), "context_length": 512, "embedding_length": quantCols, "feed_forward_length": quantCols,
+		"attention.head_count": quantCols / 64, "attention.head_count_kv": 4, "rope.dimension_count": 64, "vocab_size": fileVocab} {
 		meta.Set("llama."+key, v)
 	}
 	meta.Set("llama.attention.layer_norm_rms_epsilon", float32(1e-5))
@@ -200,9 +223,9 @@ func (b *bencher) writeModel(path, imatrix string, importance []float32) (float6
 	for i := range ones {
 		ones[i] = 1
 	}
-	err := add("token_embd.weight", quantRows)
+	err := add("token_embd.weight", fileVocab)
 	src.Add(tensor.FromFloats("output_norm.weight", []int{quantCols}, ones))
-	for l := range fileLayers {
+	for l := range layers {
 		at := fmt.Sprintf("blk.%d.", l)
 		for _, m := range []struct {
 			name string

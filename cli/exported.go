@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"tune/internal/model"
 	"tune/internal/tokenizer"
 	"tune/quantize"
 	"tune/train"
@@ -55,7 +56,7 @@ func (j *job) verify(ctx context.Context, list exports, show *progress) error {
 	}
 	var cands []quantize.Side
 	for _, x := range list {
-		s, err := openSide(x.Path, "", j.Model.Exact)
+		s, err := openSide(x.Path, "", model.Options{Exact: j.Model.Exact})
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,6 +34,7 @@ llama-imatrix does. OUT.gguf has the form of llama-imatrix; a name that ends in 
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Required: true, Usage: "`FILE` to write"},
 			&cli.IntFlag{Name: "chunk-size", Value: 512, Usage: "`TOKENS` of a chunk"},
 			&cli.IntFlag{Name: "chunks", Usage: "most chunks to use, 0: all"},
+			&cli.BoolFlag{Name: "llama-rounding", Usage: "round inputs, keys and values as llama.cpp does on a CPU: the values are then those of llama-imatrix"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			jsonFlag()),
 		Action: func(c *cli.Context) error {
@@ -51,6 +54,8 @@ type imatrixReport struct {
 	Tokens  int    `json:"tokens"`
 	Columns int    `json:"columns"`
 	Unseen  int    `json:"unseen_columns"` // whose inputs were always zero
+	// Coverage by tensor, and by expert where there are several.
+	Coverage []quantize.Coverage `json:"coverage"`
 }
 
 func runImatrix(e *env, c *cli.Context) error {
@@ -61,7 +66,7 @@ func runImatrix(e *env, c *cli.Context) error {
 	if c.Int("chunk-size") < 1 || c.Int("chunks") < 0 {
 		return usagef(c, "chunk-size and chunks: expected positive numbers, found %d and %d", c.Int("chunk-size"), c.Int("chunks"))
 	}
-	s, err := openSide(c.String("base"), c.String("adapter"), exact)
+	s, err := openSide(c.String("base"), c.String("adapter"), model.Options{Exact: exact, Rounded: c.Bool("llama-rounding")})
 	if err != nil {
 		return err
 	}
@@ -86,7 +91,7 @@ func runImatrix(e *env, c *cli.Context) error {
 	if err := m.Write(c.String("output")); err != nil {
 		return err
 	}
-	r := imatrixReport{Output: c.String("output"), Entries: len(m.Names()), Chunks: m.Chunks, Tokens: m.Chunks * m.ChunkSize}
+	r := imatrixReport{Output: c.String("output"), Entries: len(m.Names()), Chunks: m.Chunks, Tokens: m.Chunks * m.ChunkSize, Coverage: m.Coverage()}
 	for _, n := range m.Names() {
 		for _, v := range m.Entry(n).Squares {
 			r.Columns++
@@ -99,7 +104,26 @@ func runImatrix(e *env, c *cli.Context) error {
 		return writeJSON(e.stdout, r)
 	}
 	fmt.Fprintf(e.stdout, "wrote %s: %d tensors, %d chunks of %d tokens; %d of %d columns were never used\n", r.Output, r.Entries, r.Chunks, m.ChunkSize, r.Unseen, r.Columns)
-	return nil
+	return coverageText(e.stdout, r.Coverage)
+}
+
+// coverageText lists the experts of each tensor that has some, and tensors with columns that were never used.
+func coverageText(out io.Writer, list []quantize.Coverage) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	heading := true
+	for _, c := range list {
+		if len(c.Counts) == 1 && c.Dead == 0 {
+			continue
+		}
+		if heading {
+			fmt.Fprint(w, "\nTENSOR\tEXPERTS\tUNSEEN\tFEWEST TOKENS\tMEDIAN\tMOST\tUNUSED COLUMNS\n")
+			heading = false
+		}
+		counts := slices.Sorted(slices.Values(c.Counts))
+		n := len(counts)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%g\t%g\t%g\t%d\n", c.Name, n, c.Unseen, counts[0], counts[n/2], counts[n-1], c.Dead)
+	}
+	return w.Flush()
 }
 
 // chunks shows how many pieces of text are done.
@@ -128,21 +152,21 @@ type side struct {
 	base *model.Checkpoint
 }
 
-func openSide(path, adapter string, exact bool) (*side, error) {
+func openSide(path, adapter string, o model.Options) (*side, error) {
 	base, err := openBase(path, false)
 	if err != nil {
 		return nil, err
 	}
 	s := &side{base: base, Side: quantize.Side{Weights: base.Weights}}
-	if err := s.open(adapter, exact); err != nil {
+	if err := s.open(adapter, o); err != nil {
 		base.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *side) open(adapter string, exact bool) (err error) {
-	if s.Model, err = model.New(s.base, model.Options{Exact: exact}); err != nil || adapter == "" {
+func (s *side) open(adapter string, o model.Options) (err error) {
+	if s.Model, err = model.New(s.base, o); err != nil || adapter == "" {
 		return err
 	}
 	a, err := lora.Load(adapter, s.Model)

@@ -59,6 +59,7 @@ Mixes of our own for mixtures of experts and latent attention (attention, shared
 			&cli.IntFlag{Name: "threads", Usage: "`N` parts at a time (0: one for each processor)"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print what would be written"},
 			&cli.BoolFlag{Name: "strict", Usage: "fail when a tensor's width does not suit its type"},
+			&cli.BoolFlag{Name: "zero-nonfinite", Usage: "store 0 where a weight is NaN or infinite, which is an error otherwise"},
 			&cli.BoolFlag{Name: "resume", Value: true, Usage: "continue an interrupted run"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
@@ -247,7 +248,10 @@ func quantizeOptions(c *cli.Context) (mix quantize.Mix, o quantize.PlanOptions, 
 			return mix, o, err
 		}
 	}
-	o.Pure = c.Bool("pure")
+	o.Pure, o.ZeroNonfinite = c.Bool("pure"), c.Bool("zero-nonfinite")
+	if o.ZeroNonfinite && c.Bool("strict") {
+		return mix, o, usagef(c, "zero-nonfinite: strict accepts no loss")
+	}
 	for name, to := range map[string]**qtype.Type{"output-tensor-type": &o.Output, "token-embedding-type": &o.Embedding} {
 		if c.IsSet(name) {
 			t, err := qtype.ParseType(c.String(name))

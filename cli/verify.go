@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/internal/model"
 	"tune/kernels"
 	"tune/quantize"
 )
@@ -117,7 +118,7 @@ func verify(e *env, c *cli.Context) (*verifyReport, error) {
 func compareModels(e *env, x comparison) (*verifyReport, error) {
 	var sides [2]*side
 	for i := range sides {
-		s, err := openSide(x.models[i], x.adapters[i], x.exact)
+		s, err := openSide(x.models[i], x.adapters[i], model.Options{Exact: x.exact})
 		if err != nil {
 			return nil, err
 		}

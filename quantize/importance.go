@@ -71,6 +71,36 @@ func (m *Importance) Weights(name string) []float32 {
 	return w
 }
 
+// Coverage is how well the text reached a tensor.
+type Coverage struct {
+	Name   string    `json:"tensor"`
+	Counts []float32 `json:"tokens"`         // by matrix: one, or one for each expert
+	Unseen int       `json:"unseen_experts"` // matrices that no token reached
+	Dead   int       `json:"unused_columns"` // of those that were reached: columns whose inputs were always zero
+}
+
+// Coverage of all tensors, sorted by name.
+func (m *Importance) Coverage() (list []Coverage) {
+	for _, n := range m.Names() {
+		e := m.entries[n]
+		c := Coverage{Name: n, Counts: e.Counts}
+		cols := len(e.Squares) / len(e.Counts)
+		for i, count := range e.Counts {
+			if count == 0 {
+				c.Unseen++
+				continue
+			}
+			for _, v := range e.Squares[i*cols : (i+1)*cols] {
+				if v == 0 {
+					c.Dead++
+				}
+			}
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
 // ErrImportance is wrapped by errors about files of importance.
 var ErrImportance = errors.New("not a usable importance matrix")
 

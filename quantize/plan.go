@@ -158,6 +158,7 @@ type Plan struct {
 	Parts   []gguf.Part  // the files to write, mostly the one of Layout
 	src     *Source
 	imp     *Importance
+	zero    bool   // values that are not finite become 0
 	stamp   string // of everything that decides the bytes
 }
 
@@ -167,12 +168,14 @@ type PlanOptions struct {
 	Importance *Importance
 	File       string // where the importance was read from, for the metadata
 	ShardBytes int64  // most bytes of tensors in one file, 0: all; a model that needs no more than one file is not split
-	KeepSplit  bool   // files that hold the tensors that the source's hold, in their order
+	// ZeroNonfinite stores 0 where a value is no finite number, which is an error otherwise.
+	ZeroNonfinite bool
+	KeepSplit     bool // files that hold the tensors that the source's hold, in their order
 }
 
 // NewPlan chooses types, checks that they can be written, and lays out the file.
 func NewPlan(src *Source, mix Mix, o PlanOptions) (*Plan, error) {
-	p := &Plan{Mix: mix, src: src, imp: o.Importance, Notes: slices.Clone(src.Notes)}
+	p := &Plan{Mix: mix, src: src, imp: o.Importance, zero: o.ZeroNonfinite, Notes: slices.Clone(src.Notes)}
 	f, err := facts(src.Meta)
 	if err != nil {
 		return nil, err
@@ -283,6 +286,9 @@ func (p *Plan) identity() string {
 	fmt.Fprintf(h, "%d %d\n%s\n", encoding, chunkValues, p.src.Stamp)
 	for _, part := range p.Parts {
 		h.Write(part.Head)
+	}
+	if p.zero {
+		fmt.Fprintln(h, "zero")
 	}
 	if p.imp != nil {
 		for _, n := range p.imp.Names() {

@@ -3,6 +3,8 @@ package quantize
 import (
 	"context"
 	"math"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,5 +128,55 @@ func TestCollectSmall(t *testing.T) {
 	}
 	if q.Counts[0] != 64 || o.Squares[0] == q.Squares[0] || s.Model.Tap.In != nil {
 		t.Errorf("%v, %v", q.Counts, o.Squares[0])
+	}
+}
+
+// The sums of a layer's experts add up to those of the router, which reads the same, each token as often as it has experts; the
+// file can be read again.
+func TestCollectExperts(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	s := openSide(t, testkit.Golden(t, "models/mixtral"), nil)
+	ids := make([]int32, 64)
+	for i := range ids {
+		ids[i] = int32(7 * i % s.Model.V)
+	}
+	m, err := Collect(context.Background(), s.Model, nil, ids, pool, CollectOptions{ChunkSize: 32, Dataset: "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	router, gate, down := m.Entry("blk.1.ffn_gate_inp.weight"), m.Entry("blk.1.ffn_gate_exps.weight"), m.Entry("blk.1.ffn_down_exps.weight")
+	x := s.Model.Experts
+	if len(m.Names()) != 8*s.Model.L || len(gate.Counts) != x.N || len(gate.Squares) != x.N*s.Model.C || len(down.Squares) != x.N*x.F {
+		t.Fatalf("%v: %d counts, %d and %d sums", m.Names(), len(gate.Counts), len(gate.Squares), len(down.Squares))
+	}
+	total := float32(0)
+	for _, n := range gate.Counts {
+		total += n
+	}
+	if total != float32(x.Used*len(ids)) {
+		t.Errorf("%v tokens, want %d", gate.Counts, x.Used*len(ids))
+	}
+	for j, all := range router.Squares {
+		sum := float32(0)
+		for e := range x.N {
+			sum += gate.Squares[e*s.Model.C+j]
+		}
+		if want := float32(x.Used) * all; math.Abs(float64(sum/want-1)) > 1e-5 { // a few float32 sums
+			t.Errorf("column %d: %g over experts, want %g", j, sum, want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "m.gguf")
+	if err := m.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := ReadImportance(path)
+	if err != nil || !slices.Equal(back.Entry("blk.1.ffn_down_exps.weight").Squares, down.Squares) || !slices.Equal(back.Entry("blk.0.ffn_up_exps.weight").Counts, m.Entry("blk.0.ffn_up_exps.weight").Counts) {
+		t.Errorf("read again: %v", err)
+	}
+	for _, c := range m.Coverage() {
+		if strings.Contains(c.Name, "exps") != (len(c.Counts) == x.N) || c.Unseen > 0 || c.Dead > 0 {
+			t.Errorf("%+v", c)
+		}
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -30,7 +32,7 @@ type WriteOptions struct {
 	Memory   int64 // bytes that may be used beside mapped files; 0: as many as the threads want
 	Fresh    bool  // do not continue what an earlier run left
 	Progress func(done, total int64)
-	Note     func(text string) // what became of an earlier run; nil: not told
+	Note     func(text string) // what became of an earlier run, and of values that are not finite; nil: not told
 	sync     int64             // bytes between two entries of the journal
 }
 
@@ -113,6 +115,9 @@ func (p *Plan) Write(ctx context.Context, path string, o WriteOptions) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	for _, name := range slices.Sorted(maps.Keys(w.zeros)) {
+		w.note(fmt.Sprintf("tensor %s: %d values that are not finite are stored as 0", name, w.zeros[name]))
+	}
 	return w.finish()
 }
 
@@ -148,7 +153,8 @@ type writer struct {
 	journal *os.File
 	done    []bool // chunks on disk in an earlier run
 	mu      sync.Mutex
-	pending bytes.Buffer // numbers of chunks that are written but perhaps not on disk
+	pending bytes.Buffer   // numbers of chunks that are written but perhaps not on disk
+	zeros   map[string]int // by tensor: values that were not finite
 	unsaved int64
 	written int64
 	total   int64
@@ -351,10 +357,18 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 		e.values = grow(e.values, k.rows*cols)
 		from.Decode(e.values, src)
 		at, largest := scan(e.values)
-		if at >= 0 {
-			return hint.Errorf("the checkpoint is damaged or its training diverged", "tensor %s: value %s is %v", c.Name, index(c.Dims, k.first*cols+at), e.values[at])
+		if at >= 0 && !w.zero {
+			return hint.Errorf("the checkpoint is damaged or its training diverged; --zero-nonfinite stores 0 instead", "tensor %s: value %s is %v",
+				c.Name, index(c.Dims, k.first*cols+at), e.values[at])
 		}
-		if c.To != c.Type {
+		if at >= 0 {
+			w.clean(c.Name, e.values)
+			_, largest = scan(e.values)
+		}
+		if c.To != c.Type || at >= 0 {
+			if to.Encode == nil && l.weights == nil {
+				return fmt.Errorf("tensor %s: type %s cannot be written", c.Name, c.To)
+			}
 			e.out = grow(e.out, int(toRow)*k.rows)
 			out = e.out
 			if l.weights != nil {
@@ -378,6 +392,23 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 	}
 	release(src)
 	return w.record(k, part)
+}
+
+// clean makes values that are not finite 0, and counts them.
+func (w *writer) clean(name string, x []float32) {
+	n := 0
+	for i, v := range x {
+		if v-v != 0 {
+			x[i] = 0
+			n++
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.zeros == nil {
+		w.zeros = map[string]int{}
+	}
+	w.zeros[name] += n
 }
 
 // risky values may need scales that half precision cannot hold.

@@ -261,6 +261,53 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// Where it is asked for, values that are not finite are stored as 0 and told, whatever the type.
+func TestZeroNonfinite(t *testing.T) {
+	broken, whole := filepath.Join(t.TempDir(), "m.gguf"), filepath.Join(t.TempDir(), "w.gguf")
+	put := func(v float32) func(string, []float32) {
+		return func(name string, x []float32) {
+			if name == "blk.0.attn_v.weight" {
+				x[5], x[900] = v, v
+			}
+		}
+	}
+	smallModel(t, broken, put(float32(math.NaN())))
+	smallModel(t, whole, put(0))
+	for _, name := range []string{"Q4_0", "F32", "COPY"} {
+		var files [2][]byte
+		var notes []string
+		for i, path := range []string{broken, whole} {
+			src, err := OpenGGUF(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer src.Close()
+			mix, err := ParseMix(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := NewPlan(src, mix, PlanOptions{ZeroNonfinite: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := filepath.Join(t.TempDir(), "out.gguf")
+			if err := p.Write(context.Background(), out, WriteOptions{Note: func(text string) { notes = append(notes, text) }}); err != nil {
+				t.Fatal(err)
+			}
+			if files[i], err = os.ReadFile(out); err != nil {
+				t.Fatal(err)
+			}
+			files[i] = files[i][len(p.Layout.Head):]
+		}
+		if string(files[0]) != string(files[1]) {
+			t.Errorf("%s: not the file of a model with zeros there", name)
+		}
+		if len(notes) != 1 || notes[0] != "tensor blk.0.attn_v.weight: 2 values that are not finite are stored as 0" {
+			t.Errorf("%s: notes %q", name, notes)
+		}
+	}
+}
+
 func TestPlanErrors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.gguf")
 	smallModel(t, path, nil)

@@ -101,7 +101,7 @@ type builder struct {
 func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node {
 	at := func(name string) string { return layerName(l, name) }
 	h := bl.norm(x, at("input_layernorm"), bl.C)
-	y := nn.Linear(h, bl.Exact,
+	y := nn.Linear(bl.rounded(h, at("self_attn.q_proj")), bl.Exact,
 		bl.proj(h, at("self_attn.q_proj"), bl.H*bl.D, bl.C, bl.QKVBias),
 		bl.proj(h, at("self_attn.k_proj"), bl.K*bl.D, bl.C, bl.QKVBias),
 		bl.proj(h, at("self_attn.v_proj"), bl.K*bl.D, bl.C, bl.QKVBias))
@@ -113,6 +113,9 @@ func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node
 	if !bl.Layers[l].NoRope {
 		q, k = nn.Rope(q, bl.b.Pos, rope), nn.Rope(k, bl.b.Pos, rope)
 	}
+	if bl.Rounded {
+		k, v = nn.Round(k, kernels.F16), nn.Round(v, kernels.F16)
+	}
 	a := kernels.Attention{H: bl.H, K: bl.K, D: bl.D, Scale: float32(1 / math.Sqrt(float64(bl.D))), Window: bl.Layers[l].Window, Exact: bl.Exact}
 	var o *graph.Node
 	if bl.b.Attend != nil {
@@ -120,7 +123,7 @@ func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node
 	} else {
 		o = nn.Attention(q, k, v, bl.b.Start, a)
 	}
-	return nn.LinearAdd(o, x, bl.Exact, bl.proj(o, at("self_attn.o_proj"), bl.C, bl.H*bl.D, bl.OutBias))
+	return nn.LinearAdd(bl.rounded(o, at("self_attn.o_proj")), x, bl.Exact, bl.proj(o, at("self_attn.o_proj"), bl.C, bl.H*bl.D, bl.OutBias))
 }
 
 func (bl builder) mlp(l int, x *graph.Node) *graph.Node {
@@ -129,11 +132,19 @@ func (bl builder) mlp(l int, x *graph.Node) *graph.Node {
 	if bl.Layers[l].Sparse {
 		return bl.mixture(l, x, h)
 	}
-	y := nn.Linear(h, bl.Exact,
+	y := nn.Linear(bl.rounded(h, at("mlp.gate_proj")), bl.Exact,
 		bl.proj(h, at("mlp.gate_proj"), bl.F, bl.C, bl.MLPBias),
 		bl.proj(h, at("mlp.up_proj"), bl.F, bl.C, bl.MLPBias))
 	f := nn.SwiGLU(y[0], y[1])
-	return nn.LinearAdd(f, x, bl.Exact, bl.proj(f, at("mlp.down_proj"), bl.C, bl.F, bl.MLPBias))
+	return nn.LinearAdd(bl.rounded(f, at("mlp.down_proj")), x, bl.Exact, bl.proj(f, at("mlp.down_proj"), bl.C, bl.F, bl.MLPBias))
+}
+
+// rounded is what a module's product reads of x.
+func (bl builder) rounded(x *graph.Node, module string) *graph.Node {
+	if w, ok := bl.Matrix(module + ".weight"); ok && bl.Rounded && (w.Codec == kernels.BF16 || w.Codec == kernels.F16) {
+		return nn.Round(x, w.Codec)
+	}
+	return x
 }
 
 func (bl builder) norm(x *graph.Node, name string, width int) *graph.Node {

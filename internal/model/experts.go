@@ -41,9 +41,10 @@ func (bl builder) mixture(l int, x, h *graph.Node) *graph.Node {
 	logits := nn.Linear(h, exact, bl.proj(h, layerName(l, s.router()), s.N, bl.C, false))[0]
 	r := nn.Route(logits, s.Used, s.Normalize)
 	rows := nn.Gather(h, r)
-	y := nn.Grouped(rows, r, bl.Exact, bl.experts(l, rows, r, s.Gate, s.F, bl.C), bl.experts(l, rows, r, s.Up, s.F, bl.C))
+	first := func(proj string) string { return layerName(l, s.module(0, proj)) }
+	y := nn.Grouped(bl.rounded(rows, first(s.Gate)), r, bl.Exact, bl.experts(l, rows, r, s.Gate, s.F, bl.C), bl.experts(l, rows, r, s.Up, s.F, bl.C))
 	f := nn.SwiGLU(y[0], y[1])
-	return nn.Combine(x, nn.Grouped(f, r, bl.Exact, bl.experts(l, f, r, s.Down, bl.C, s.F))[0], r)
+	return nn.Combine(x, nn.Grouped(bl.rounded(f, first(s.Down)), r, bl.Exact, bl.experts(l, f, r, s.Down, bl.C, s.F))[0], r)
 }
 
 // experts is one projection of all experts of a layer; x is what they read.

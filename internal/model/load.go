@@ -16,12 +16,17 @@ import (
 // Options of a model's computation.
 type Options struct {
 	Exact bool // float32 products; else bf16 inputs with float32 sums where the CPU has them
+	// Rounded computes the layers as llama.cpp does on a CPU: float32 sums of inputs that are rounded to the type of a bf16 or f16
+	// weight, and keys and values in f16. (With other weights it rounds inputs to blocks of 8 bits, which is not done here.) Such a
+	// model is not trained.
+	Rounded bool
 }
 
 // Model is a decoder with frozen weights, ready to become part of graphs. It does not change.
 type Model struct {
 	Spec
 	Exact    bool
+	Rounded  bool
 	Tap      Tap // observers of every graph built from here on
 	matrices map[string]kernels.Matrix
 	vectors  map[string][]float32
@@ -38,7 +43,7 @@ type Tap struct {
 // New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong
 // shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
 func New(c *Checkpoint, o Options) (*Model, error) {
-	m := &Model{Spec: c.Spec, Exact: o.Exact, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
 	if c.Weights == nil {
 		return m, nil
 	}
