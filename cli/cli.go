@@ -45,6 +45,7 @@ func commands(e *env) []*cli.Command {
 		exportCommand(e),
 		imatrixCommand(e),
 		verifyCommand(e),
+		evalCommand(e),
 		compareCommand(e),
 		dataCommand(e),
 		inspectCommand(e),

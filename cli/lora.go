@@ -193,6 +193,19 @@ func (p *progress) status(s train.Status) {
 	}
 }
 
+// text shows where something is: on a terminal in the line that changes.
+func (p *progress) text(s string) {
+	if !p.terminal {
+		fmt.Fprintln(p.w, s)
+		return
+	}
+	if p.width > 1 && len(s) >= p.width {
+		s = s[:p.width-1]
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", s)
+	p.open = true
+}
+
 // line prints a line of its own.
 func (p *progress) line(text string) {
 	p.end()

@@ -38,8 +38,11 @@ type Config struct {
 	Process    any  // process_results: a Function or nil
 	UnsafeCode bool // runs what the model writes
 	Query      any  // doc_to_decontamination_query
-	Version    string
 	Metadata   *chat.Dict
+
+	// Additions to lm-eval's files.
+	Turns any          // turns: what the user says in a conversation, a field that gives a list; nil: there is none
+	Judge *JudgeConfig // judge: a second model reads the answers
 }
 
 // Output is what a task asks of a model.
@@ -88,7 +91,7 @@ var taskKeys = []string{"task", "task_alias", "tag", "include", "dataset_path", 
 	"training_split", "validation_split", "test_split", "fewshot_split", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice",
 	"unsafe_code", "process_results", "use_prompt", "description", "target_delimiter", "fewshot_delimiter", "fewshot_config", "num_fewshot",
 	"metric_list", "output_type", "generation_kwargs", "repeats", "filter_list", "should_decontaminate", "doc_to_decontamination_query",
-	"gen_prefix", "metadata", "each"}
+	"gen_prefix", "metadata", "each", "turns", "judge"}
 
 var fewshotKeys = []string{"sampler", "split", "process_docs", "fewshot_indices", "samples", "doc_to_text", "doc_to_choice", "doc_to_target",
 	"gen_prefix", "fewshot_delimiter", "target_delimiter"}
@@ -252,9 +255,8 @@ func parseConfig(file string, d *chat.Dict) (*Config, error) {
 	if !slices.Contains(outputs, c.Output) {
 		f.bad("output_type: expected one of %v, found %q%s", outputs, c.Output, closest(string(c.Output), outputs))
 	}
-	if v, ok := c.Metadata.Get("version"); ok {
-		c.Version = pyString(v)
-	}
+	c.Turns = f.any("turns")
+	c.readJudge(f)
 	if f.any("use_prompt") != nil {
 		f.bad("use_prompt: prompts of promptsource are not supported; write doc_to_text")
 	}
@@ -420,7 +422,7 @@ func (c *Config) check() error {
 	if c.DatasetPath == "" && c.Generate == nil {
 		f.bad("expected dataset_path")
 	}
-	if c.Text == nil {
+	if c.Text == nil && c.Turns == nil {
 		f.bad("expected doc_to_text")
 	}
 	if c.Choice == nil && c.Output == MultipleChoice {

@@ -165,3 +165,18 @@ func (t *Task) Query(doc Doc) (string, error) {
 	}
 	return pyString(v), nil
 }
+
+// Cluster is the text of the column that the task names in its metadata as cluster, "" without one: documents that
+// share it are not independent of each other.
+func (t *Task) Cluster(doc Doc) string {
+	name, _ := t.Metadata.Get("cluster")
+	if column, ok := name.(string); ok {
+		if v, ok := doc.Get(column); ok {
+			return pyString(v)
+		}
+	}
+	return ""
+}
+
+// Text is a value as Python's str() writes it.
+func Text(v any) string { return pyString(v) }

@@ -259,6 +259,9 @@ func (l *Library) Names() (tasks, groups, tags []string) {
 	return tasks, groups, slices.Sorted(maps.Keys(l.tags))
 }
 
+// Tagged are the tasks with a tag, sorted.
+func (l *Library) Tagged(tag string) []string { return l.tags[tag] }
+
 // Task returns the configuration of a task.
 func (l *Library) Task(name string) (*Config, error) {
 	e := l.entries[name]

@@ -144,6 +144,10 @@ func (t *Task) probe() error {
 	for _, k := range first.Keys() {
 		t.columns[k] = true
 	}
+	if t.Turns != nil {
+		_, err := t.turns(first)
+		return err
+	}
 	text, err := t.text(first, t.Text)
 	if err != nil {
 		return err

@@ -73,6 +73,9 @@ func (t *Task) ask(doc Doc, draw *sampler, o Options) ([]ask.Request, error) {
 		target, err := t.target(doc, t.Target)
 		return []ask.Request{{Kind: ask.Rolling, Context: pyString(target)}}, err
 	}
+	if t.Turns != nil {
+		return t.conversation(doc, o)
+	}
 	contexts, chats, err := t.prompts(doc, draw, o)
 	if err != nil {
 		return nil, err
@@ -184,4 +187,11 @@ func digestOf(docs []Doc) string {
 		io.WriteString(h, JSON(d, 0)+"\n")
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// SetGeneration sets a key of generation_kwargs, its value written as in YAML.
+func (c *Config) SetGeneration(key, value string) {
+	if c.Generation != nil {
+		c.Generation.Set(key, plainScalar(value))
+	}
 }

@@ -66,7 +66,7 @@ func (s *Set) Score(ctx context.Context, answers [][]ask.Answer, env Env) ([]Sco
 		}
 		for i := range s.Items {
 			x := Scored{Item: &s.Items[i], Filter: p.Name, Answers: answers[i], Single: single}
-			if len(x.Answers) != len(x.Requests) {
+			if len(x.Answers) < len(x.Requests) || s.Turns == nil && len(x.Answers) > len(x.Requests) {
 				return nil, fmt.Errorf("task %s: document %d: expected %d answers, found %d", s.Name, x.ID, len(x.Requests), len(x.Answers))
 			}
 			if x.Requests[0].Kind == ask.Generate {

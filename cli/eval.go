@@ -1,0 +1,443 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/eval"
+	scores "tune/eval/report"
+	"tune/eval/task"
+	"tune/internal/chat"
+	"tune/internal/hint"
+)
+
+func evalCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "eval",
+		Usage:     "measure a model on benchmarks, with lm-evaluation-harness' numbers",
+		UsageText: "tune eval --base MODEL [--adapter DIR] --tasks TASK[,TASK...] --data DIR [flags]\ntune eval ls | show TASK | validate FILE",
+		Description: `Tasks are names, groups, tags, patterns such as mmlu_* and files in lm-evaluation-harness' YAML format. Their data is looked for in
+the folders of --data; nothing is fetched unless --download is given. Answers are kept in a journal: a run that was stopped goes on, and
+a second run of the same model and tasks asks nothing.
+
+Example: tune eval --base model/ --tasks arc_easy,mmlu --data benchmarks/ --output results/`,
+		Flags: slices.Concat(evalModelFlags(), evalTaskFlags(), evalRunFlags()),
+		Subcommands: []*cli.Command{
+			{
+				Name: "ls", Usage: "list tasks, groups and tags", UsageText: "tune eval ls [--include-path DIR] [--json] [PATTERN]",
+				Flags:  []cli.Flag{includeFlag(), jsonFlag()},
+				Action: func(c *cli.Context) error { return e.evalList(c) },
+			},
+			{
+				Name: "show", Usage: "print a task, its data and the text of its requests", UsageText: "tune eval show [--data DIR] [--num-fewshot K] [--doc N] TASK",
+				Flags:  append(evalTaskFlags(), &cli.IntFlag{Name: "doc", Usage: "`N`: number of the document whose requests are printed"}),
+				Action: func(c *cli.Context) error { return e.evalShow(c) },
+			},
+			{
+				Name: "validate", Usage: "check task files", UsageText: "tune eval validate [--data DIR] FILE...",
+				Flags:  []cli.Flag{dataFolderFlag(), includeFlag()},
+				Action: func(c *cli.Context) error { return e.evalValidate(c) },
+			},
+		},
+		Action: func(c *cli.Context) error { return e.evalRun(c) },
+	}
+}
+
+func includeFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "include-path", Aliases: []string{"include_path"}, Usage: "`DIR` with task files of your own"}
+}
+
+func dataFolderFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "data", Usage: "`DIR` where data sets are; may be given several times"}
+}
+
+// evalTaskFlags say what is asked.
+func evalTaskFlags() []cli.Flag {
+	return []cli.Flag{
+		includeFlag(), dataFolderFlag(),
+		&cli.BoolFlag{Name: "download", Usage: "take data sets that are in no folder from the Hugging Face hub into the cache"},
+		&cli.IntFlag{Name: "num-fewshot", Aliases: []string{"num_fewshot"}, Value: -1, Usage: "`K` examples before each question; else what the task says"},
+		&cli.Float64Flag{Name: "limit", Usage: "`N` first documents of each task, or a share below 1; the results are marked as partial"},
+		&cli.StringFlag{Name: "samples", Usage: "documents to use, as `JSON`: {\"task\": [0, 3, 7]}"},
+		&cli.BoolFlag{Name: "apply-chat-template", Aliases: []string{"apply_chat_template"}, Usage: "ask in the words of the model's chat template"},
+		&cli.BoolFlag{Name: "fewshot-as-multiturn", Aliases: []string{"fewshot_as_multiturn"}, Usage: "examples are turns of the conversation"},
+		&cli.StringFlag{Name: "system", Aliases: []string{"system-instruction", "system_instruction"}, Usage: "system instruction `TEXT`"},
+		&cli.StringFlag{Name: "seed", Value: "0,1234,1234,1234", Usage: "seed of the few-shot draws: one number, or lm-eval's four of which the last counts"},
+		&cli.StringFlag{Name: "gen-kwargs", Aliases: []string{"gen_kwargs"}, Usage: "settings of generation for all tasks, as temperature=0.7,max_gen_toks=512"},
+	}
+}
+
+// evalRunFlags say how it is run and what is written.
+func evalRunFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "tasks", Aliases: []string{"t"}, Usage: "`NAMES` of tasks, groups, tags or task files, with commas between"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o", "output_path"}, Usage: "`DIR` for results.json and the samples"},
+		&cli.BoolFlag{Name: "log-samples", Aliases: []string{"log_samples"}, Value: true, Usage: "write every document with its answers; paired comparisons need them"},
+		&cli.StringFlag{Name: "journal", Usage: "`FILE` of kept answers, - for none (default: in the user's cache folder)"},
+		&cli.IntFlag{Name: "bootstrap-iters", Aliases: []string{"bootstrap_iters"}, Value: task.Bootstrap, Usage: "draws for standard errors that have no formula; 0: no standard errors"},
+		&cli.BoolFlag{Name: "allow-code-execution", Aliases: []string{"confirm_run_unsafe_code"}, Usage: "run code that the model writes, in a sandbox"},
+		jsonFlag(),
+	}
+}
+
+// evalJob reads the flags of what is asked.
+func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
+	l, err := task.NewLibrary(c.StringSlice("include-path")...)
+	if err != nil {
+		return nil, err
+	}
+	j := &eval.Job{Limit: c.Float64("limit"), Chat: c.Bool("apply-chat-template"), MultiTurn: c.Bool("fewshot-as-multiturn"), System: c.String("system"),
+		Sources: task.Sources{Folders: c.StringSlice("data")}, Version: strings.TrimSpace(readBuildInfo().Version + " " + readBuildInfo().Commit)}
+	if j.Selection, err = l.Select(names); err != nil {
+		return nil, err
+	}
+	if k := c.Int("num-fewshot"); k >= 0 {
+		j.Shots = &k
+	}
+	if j.Limit < 0 || j.Limit > 1 && j.Limit != math.Trunc(j.Limit) {
+		return nil, usagef(c, "limit: expected a number of documents or a share below 1, found %v", j.Limit)
+	}
+	if j.MultiTurn && !j.Chat {
+		return nil, usagef(c, "fewshot-as-multiturn needs apply-chat-template")
+	}
+	seeds := strings.Split(c.String("seed"), ",")
+	if j.Seed, err = strconv.ParseUint(seeds[len(seeds)-1], 10, 64); err != nil {
+		return nil, usagef(c, "seed: expected numbers, found %q", c.String("seed"))
+	}
+	if s := c.String("samples"); s != "" {
+		if err := json.Unmarshal([]byte(s), &j.Only); err != nil {
+			return nil, usagef(c, "samples: expected {\"task\": [documents]}, found %q", s)
+		}
+	}
+	for _, pair := range strings.Split(c.String("gen-kwargs"), ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if pair == "" {
+			continue
+		}
+		if !ok {
+			return nil, usagef(c, "gen-kwargs: expected key=value, found %q", pair)
+		}
+		for _, t := range j.Selection.Tasks {
+			t.SetGeneration(key, value)
+		}
+	}
+	return j, nil
+}
+
+func (e *env) evalRun(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usagef(c, "expected no argument, found %q", c.Args().First())
+	}
+	names := strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) == 0 {
+		return usageError{hint.Errorf("`tune eval ls` lists them", "expected --tasks")}
+	}
+	j, err := e.evalJob(c, names)
+	if err != nil {
+		return err
+	}
+	if c.Bool("allow-code-execution") {
+		if j.Env, err = codeEnv(e.ctx); err != nil {
+			return err
+		}
+	}
+	m, err := openEvalModel(c)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	j.Bootstrap, j.Judge, j.Config = c.Int("bootstrap-iters"), m.judge, m.config
+	show := newProgress(e.stderr)
+	defer show.end()
+	plan, err := j.Plan(m.model)
+	if err != nil {
+		return err
+	}
+	out, err := j.Run(e.ctx, m.model, plan, e.evalWatch(c, show))
+	if err != nil {
+		return err
+	}
+	show.end()
+	if dir := c.String("output"); dir != "" {
+		samples := out.Samples
+		if !c.Bool("log-samples") {
+			samples = nil
+		}
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return err
+		}
+		if err := scores.Write(dir, out.Results, samples); err != nil {
+			return err
+		}
+	}
+	return e.evalPrint(c, out.Results, m)
+}
+
+// evalWatch shows progress: a line that changes on a terminal, a line for each tenth of a task elsewhere, events with
+// --json.
+func (e *env) evalWatch(c *cli.Context, show *progress) func(eval.Progress) {
+	last := ""
+	return func(p eval.Progress) {
+		tenth := fmt.Sprintf("%s %d", p.Task, 10*p.Done/p.Requests)
+		if c.Bool("json") {
+			if tenth != last {
+				writeEvent(e.stdout, "progress", p)
+			}
+		} else if show.terminal || tenth != last {
+			show.text(progressLine(p))
+		}
+		last = tenth
+	}
+}
+
+func progressLine(p eval.Progress) string {
+	s := fmt.Sprintf("%s (%d of %d): %d of %d requests", p.Task, p.Index+1, p.Tasks, p.Done, p.Requests)
+	if p.Cached > 0 {
+		s += fmt.Sprintf(", %d from the journal", p.Cached)
+	}
+	if p.SecondsLeft >= 0 {
+		s += ", " + shortTime(p.SecondsLeft) + " left"
+	}
+	return s
+}
+
+// shortTime writes seconds as 4m05s.
+func shortTime(s float64) string {
+	n := int(math.Ceil(s))
+	switch {
+	case n >= 3600:
+		return fmt.Sprintf("%dh%02dm", n/3600, n/60%60)
+	case n >= 60:
+		return fmt.Sprintf("%dm%02ds", n/60, n%60)
+	}
+	return fmt.Sprintf("%ds", n)
+}
+
+// writeEvent writes a line of JSON.
+func writeEvent(w io.Writer, kind string, v any) {
+	text, err := json.Marshal(map[string]any{"event": kind, kind: v})
+	if err == nil {
+		fmt.Fprintf(w, "%s\n", text)
+	}
+}
+
+// evalPrint prints the table of results and what was lost on the way.
+func (e *env) evalPrint(c *cli.Context, r *scores.Results, m *evalModel) error {
+	for _, n := range r.Tune.Notes {
+		fmt.Fprintln(e.stderr, "note:", n)
+	}
+	for _, name := range slices.Sorted(mapKeys(r.Tune.Tasks)) {
+		f := r.Tune.Tasks[name]
+		for _, loss := range []struct {
+			n    int
+			what string
+		}{{f.Truncated, "requests lost the beginning of their context"}, {f.Cut, "answers ended at the token limit"}, {f.Unparsed, "answers in which a filter found nothing"}} {
+			if loss.n > 0 {
+				fmt.Fprintf(e.stderr, "note: %s: %d %s\n", name, loss.n, loss.what)
+			}
+		}
+	}
+	m.usage(e.stderr)
+	if c.Bool("json") {
+		writeEvent(e.stdout, "results", r)
+		return nil
+	}
+	rows := [][]string{{"task", "version", "filter", "n-shot", "documents", "metric", "", "value", "", "stderr"}}
+	for _, name := range resultOrder(r) {
+		s := r.Results[name]
+		for i, x := range s.List {
+			row := make([]string, 5, 10)
+			if i == 0 {
+				row = []string{name, fmt.Sprint(r.Versions[name]), "", fmt.Sprint(r.NumFewshot[name]), fmt.Sprint(s.Documents)}
+			}
+			row[2] = x.Filter
+			arrow := "↑"
+			if h := r.HigherIsBetter[name][x.Metric]; h != nil && !*h {
+				arrow = "↓"
+			}
+			stderr := "N/A"
+			if !math.IsNaN(x.Stderr) {
+				stderr = fmt.Sprintf("%.4f", x.Stderr)
+			}
+			rows = append(rows, append(row, x.Metric, arrow, fmt.Sprintf("%.4f", x.Value), "±", stderr))
+		}
+	}
+	return printTable(e.stdout, rows)
+}
+
+// resultOrder lists tasks by name with the groups first.
+func resultOrder(r *scores.Results) []string {
+	names := slices.Sorted(mapKeys(r.Results))
+	slices.SortStableFunc(names, func(a, b string) int {
+		_, aGroup := r.GroupSubtasks[a]
+		_, bGroup := r.GroupSubtasks[b]
+		switch {
+		case aGroup == bGroup:
+			return 0
+		case aGroup:
+			return -1
+		}
+		return 1
+	})
+	return names
+}
+
+func (e *env) evalList(c *cli.Context) error {
+	l, err := task.NewLibrary(c.StringSlice("include-path")...)
+	if err != nil {
+		return err
+	}
+	tasks, groups, tags := l.Names()
+	pattern := "*"
+	if c.NArg() > 0 {
+		pattern = c.Args().First()
+	}
+	type listed struct {
+		Name    string   `json:"name"`
+		Kind    string   `json:"kind"`
+		About   string   `json:"about"`
+		Licence string   `json:"licence,omitempty"`
+		Members []string `json:"members,omitempty"`
+	}
+	var list []listed
+	keep := func(x listed) {
+		if ok, err := filepath.Match(pattern, x.Name); ok && err == nil {
+			list = append(list, x)
+		}
+	}
+	for _, name := range groups {
+		g, err := l.Group(name)
+		if err != nil {
+			return err
+		}
+		keep(listed{Name: name, Kind: "group", About: fmt.Sprintf("%d members", len(g.Members)), Members: g.Members})
+	}
+	for _, name := range tags {
+		keep(listed{Name: name, Kind: "tag", About: fmt.Sprintf("%d tasks", len(l.Tagged(name))), Members: l.Tagged(name)})
+	}
+	for _, name := range tasks {
+		t, err := l.Task(name)
+		if err != nil {
+			fmt.Fprintln(e.stderr, "note:", err)
+			continue
+		}
+		keep(listed{Name: name, Kind: "task", About: strings.TrimSpace(string(t.Output) + " " + t.DatasetPath + " " + t.DatasetName), Licence: t.Licence()})
+	}
+	if c.Bool("json") {
+		return writeJSON(e.stdout, list)
+	}
+	rows := [][]string{{"name", "kind", "", "licence of the data"}}
+	for _, x := range list {
+		rows = append(rows, []string{x.Name, x.Kind, x.About, x.Licence})
+	}
+	return printTable(e.stdout, rows)
+}
+
+func (e *env) evalShow(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return usagef(c, "expected one task")
+	}
+	j, err := e.evalJob(c, []string{c.Args().First()})
+	if err != nil {
+		return err
+	}
+	t := j.Selection.Tasks[0]
+	if j.Shots != nil {
+		t.Shots = j.Shots
+	}
+	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", task.JSON(shown(t), 2), or(t.Licence(), "not known here"))
+	if len(j.Sources.Folders) == 0 {
+		fmt.Fprintln(e.stdout, "--data DIR shows the requests as well")
+		return nil
+	}
+	loaded, err := task.Load(t, j.Sources)
+	if err != nil {
+		return err
+	}
+	set, err := loaded.Requests(task.Options{Seed: j.Seed, First: c.Int("doc") + 1})
+	if err != nil {
+		return err
+	}
+	if c.Int("doc") >= len(set.Items) || c.Int("doc") < 0 {
+		return usagef(c, "doc: expected a number below %d, found %d", len(loaded.Docs), c.Int("doc"))
+	}
+	for _, n := range loaded.Notes {
+		fmt.Fprintln(e.stderr, "note:", n)
+	}
+	item := set.Items[c.Int("doc")]
+	fmt.Fprintf(e.stdout, "documents: %d\ndocument %d: %s\n", len(loaded.Docs), item.ID, task.JSON(item.Doc, 0))
+	last := ""
+	for i, r := range item.Requests {
+		if i == 0 || r.Context != last {
+			fmt.Fprintf(e.stdout, "\n--- context of request %d\n%s\n--- end\n", i, r.Context)
+		}
+		last = r.Context
+		if r.Continuation != "" {
+			fmt.Fprintf(e.stdout, "continuation %d: %q\n", i, r.Continuation)
+		}
+	}
+	return nil
+}
+
+// shown is the task as its file says it.
+func shown(t *task.Config) *chat.Dict { return t.Raw }
+
+func or(s, unset string) string {
+	if s == "" {
+		return unset
+	}
+	return s
+}
+
+// evalValidate checks every task of files and, with data, that their requests can be made.
+func (e *env) evalValidate(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return usagef(c, "expected a task file")
+	}
+	l, err := task.NewLibrary(c.StringSlice("include-path")...)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, file := range c.Args().Slice() {
+		names, err := l.AddFile(file)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		for _, name := range names {
+			if err := validateTask(c, l, name); err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			fmt.Fprintf(e.stdout, "%s: %s is well formed\n", file, name)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func validateTask(c *cli.Context, l *task.Library, name string) error {
+	if g, err := l.Group(name); g != nil || err != nil {
+		return err
+	}
+	t, err := l.Task(name)
+	if err != nil || len(c.StringSlice("data")) == 0 {
+		return err
+	}
+	loaded, err := task.Load(t, task.Sources{Folders: c.StringSlice("data")})
+	if err != nil {
+		return err
+	}
+	_, err = loaded.Requests(task.Options{Seed: 1234})
+	return err
+}

@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/eval/ask"
+	"tune/eval/endpoint"
+	"tune/eval/journal"
+	"tune/eval/local"
+	scores "tune/eval/report"
+	"tune/eval/sandbox"
+	"tune/eval/task"
+	"tune/internal/model"
+	"tune/kernels"
+	"tune/lora"
+)
+
+// evalModelFlags say who answers.
+func evalModelFlags() []cli.Flag {
+	return append(modelFlags(),
+		&cli.IntFlag{Name: "ctx", Usage: "`TOKENS` the model may see (default: as many as it was made for)"},
+		&cli.BoolFlag{Name: "truncate", Usage: "leave out the beginning of a context that is too long, and count it, instead of stopping"},
+		&cli.StringFlag{Name: "endpoint", Usage: "`URL` of an OpenAI-compatible API, such as http://localhost:8080/v1, instead of --base"},
+		&cli.StringFlag{Name: "model", Usage: "`NAME` of the model at the endpoint"},
+		&cli.StringFlag{Name: "key-env", Usage: "`VARIABLE` of the environment with the key of the endpoint"},
+		&cli.BoolFlag{Name: "chat-completions", Usage: "ask the endpoint by chat/completions, which cannot score given answers"},
+		&cli.Float64Flag{Name: "per-minute", Usage: "most requests a minute at the endpoint"},
+		&cli.IntFlag{Name: "concurrency", Usage: "requests under way at the endpoint at a time"},
+		&cli.StringFlag{Name: "price", Usage: "of a million tokens read and written, as `READ,WRITTEN`"},
+		&cli.StringFlag{Name: "judge", Usage: "`MODEL` that reads answers: a folder or GGUF file, or with --judge-endpoint a name"},
+		&cli.StringFlag{Name: "judge-endpoint", Usage: "`URL` of the judge's API"},
+		&cli.StringFlag{Name: "judge-key-env", Usage: "`VARIABLE` of the environment with the key of the judge's API"})
+}
+
+// evalModel is who answers, with what must be closed.
+type evalModel struct {
+	model, judge ask.Model
+	config       scores.Config
+	endpoint     *endpoint.Model
+	closers      []func()
+}
+
+func (m *evalModel) close() {
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		m.closers[i]()
+	}
+}
+
+// usage prints what an endpoint was asked.
+func (m *evalModel) usage(w io.Writer) {
+	if m.endpoint == nil {
+		return
+	}
+	u := m.endpoint.Usage()
+	fmt.Fprintf(w, "note: the endpoint answered %d requests with %d retries: %d tokens read, %d written, cost %.4f\n", u.Requests, u.Retries, u.Read, u.Written, u.Cost)
+}
+
+func openEvalModel(c *cli.Context) (_ *evalModel, err error) {
+	m := &evalModel{}
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	if url := c.String("endpoint"); url != "" {
+		o := endpoint.Options{URL: url, Model: c.String("model"), KeyEnv: c.String("key-env"), Chat: c.Bool("chat-completions"), Context: c.Int("ctx"),
+			PerMinute: c.Float64("per-minute"), Concurrency: c.Int("concurrency")}
+		if p := c.String("price"); p != "" {
+			if n, err := fmt.Sscanf(p, "%g,%g", &o.PriceRead, &o.PriceWritten); n != 2 || err != nil {
+				return nil, usagef(c, "price: expected READ,WRITTEN, found %q", p)
+			}
+		}
+		if m.endpoint, err = endpoint.New(o); err != nil {
+			return nil, err
+		}
+		m.model, m.config = m.endpoint, scores.Config{Model: "endpoint", ModelArgs: map[string]any{"url": url, "model": o.Model}}
+	} else if err = m.local(c); err != nil {
+		return nil, err
+	}
+	if name := c.String("judge"); name != "" {
+		if m.judge, err = m.openJudge(c, name); err != nil {
+			return nil, fmt.Errorf("judge: %w", err)
+		}
+	}
+	return m, m.journal(c)
+}
+
+func (m *evalModel) local(c *cli.Context) error {
+	exact, err := exactFlag(c)
+	if err != nil {
+		return err
+	}
+	m.config = scores.Config{Model: "local", ModelArgs: map[string]any{"base": c.String("base"), "adapter": c.String("adapter"), "precision": c.String("precision")}}
+	m.model, err = m.open(c.String("base"), c.String("adapter"), local.Options{Exact: exact, Context: c.Int("ctx"), Truncate: c.Bool("truncate")})
+	return err
+}
+
+// open opens a checkpoint to be asked.
+func (m *evalModel) open(base, adapter string, o local.Options) (ask.Model, error) {
+	b, err := openBase(base, false)
+	if err != nil {
+		return nil, err
+	}
+	m.closers = append(m.closers, func() { b.Close() })
+	pool := kernels.NewPool(0)
+	m.closers = append(m.closers, pool.Close)
+	var t model.Trained
+	if adapter != "" {
+		shape, err := model.New(b, model.Options{Exact: o.Exact})
+		if err != nil {
+			return nil, err
+		}
+		a, err := lora.Load(adapter, shape)
+		if err != nil {
+			return nil, fmt.Errorf("adapter: %w", err)
+		}
+		t = a
+		o.Name = base + " + " + adapter
+	}
+	x, err := local.New(b, t, pool, o)
+	if err != nil {
+		return nil, err
+	}
+	m.closers = append(m.closers, x.Close)
+	return x, nil
+}
+
+func (m *evalModel) openJudge(c *cli.Context, name string) (ask.Model, error) {
+	if url := c.String("judge-endpoint"); url != "" {
+		return endpoint.New(endpoint.Options{URL: url, Model: name, KeyEnv: c.String("judge-key-env"), Chat: true})
+	}
+	return m.open(name, "", local.Options{})
+}
+
+// journal keeps the answers of model and judge.
+func (m *evalModel) journal(c *cli.Context) error {
+	path := c.String("journal")
+	if path == "-" {
+		return nil
+	}
+	if path == "" {
+		dir, err := os.UserCacheDir()
+		if own := os.Getenv("TUNE_CACHE"); own != "" {
+			dir, err = own, nil
+		}
+		if err != nil {
+			return nil // no home to keep anything in
+		}
+		path = filepath.Join(dir, "tune", "answers.db")
+	}
+	j, err := journal.Open(path)
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, func() { j.Close() })
+	m.model = j.Wrap(m.model)
+	if m.judge != nil {
+		m.judge = j.Wrap(m.judge)
+	}
+	return nil
+}
+
+// codeEnv allows what a model writes to be run.
+func codeEnv(ctx context.Context) (task.Env, error) {
+	python, err := sandbox.FindPython(ctx)
+	if err != nil {
+		return task.Env{}, err
+	}
+	return task.Env{Run: func(ctx context.Context, program string) (bool, error) {
+		r, err := sandbox.Run(ctx, sandbox.Program{Python: python, Source: program, Limits: sandbox.Limits{Wall: codeSeconds * time.Second}})
+		return r.OK(), err
+	}}, nil
+}
+
+// codeSeconds bounds the run of one solution with its tests.
+const codeSeconds = 15
+
+func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
