@@ -97,7 +97,7 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 		return nil, err
 	}
 	j := &eval.Job{Limit: c.Float64("limit"), Chat: c.Bool("apply-chat-template"), MultiTurn: c.Bool("fewshot-as-multiturn"), System: c.String("system"),
-		Sources: task.Sources{Folders: c.StringSlice("data")}, Version: strings.TrimSpace(readBuildInfo().Version + " " + readBuildInfo().Commit)}
+		Sources: task.Sources{Folders: c.StringSlice("data"), Files: map[string][]task.Doc{}}, Version: strings.TrimSpace(readBuildInfo().Version + " " + readBuildInfo().Commit)}
 	if j.Selection, err = l.Select(names); err != nil {
 		return nil, err
 	}

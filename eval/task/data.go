@@ -29,6 +29,23 @@ type Fetch func(dataset, name, split string) ([]string, error)
 type Sources struct {
 	Folders []string // looked through in order
 	Fetch   Fetch    // nil: nothing but the folders
+	// Files keeps what was read, for tasks that share a file; nil: nothing is kept.
+	Files map[string][]Doc
+}
+
+// rows reads a file, or finds it among those that were read.
+func (s Sources) rows(file string) (out []Doc, err error) {
+	if rows, ok := s.Files[file]; ok {
+		return rows, nil
+	}
+	err = data.Records(file, func(row *chat.Dict, _ string) error {
+		out = append(out, row)
+		return nil
+	})
+	if err == nil && s.Files != nil {
+		s.Files[file] = out
+	}
+	return out, err
 }
 
 // known is a data set that is laid out in a data folder in a way of its own: an entry of sources.yaml.
@@ -89,6 +106,7 @@ func (c *Config) known() *known {
 
 // located are the files of a task's splits.
 type located struct {
+	from  Sources
 	c     *Config // with the keys that the files need
 	files map[string][]string
 	where string
@@ -115,7 +133,7 @@ func (s Sources) locate(c *Config) (*located, error) {
 				}
 			}
 			if len(files) > 0 {
-				return s.reduced(c, &located{c: c, files: files})
+				return s.reduced(c, &located{from: s, c: c, files: files})
 			}
 		}
 	}
@@ -124,7 +142,7 @@ func (s Sources) locate(c *Config) (*located, error) {
 
 // named takes data_files of the task: paths from the folder of the task file, from here, or below a data folder.
 func (s Sources) named(c *Config) (*located, error) {
-	l := &located{c: c, files: map[string][]string{}}
+	l := &located{from: s, c: c, files: map[string][]string{}}
 	for split, names := range c.DataFiles {
 		for _, name := range names {
 			found := ""
@@ -150,7 +168,7 @@ func (s Sources) named(c *Config) (*located, error) {
 // layout looks for the files of a known data set in the data folders; nil when none has any.
 func (s Sources) layout(c *Config, k *known) (*located, error) {
 	for _, root := range s.Folders {
-		l := &located{c: c, files: map[string][]string{}, where: k.where}
+		l := &located{from: s, c: c, files: map[string][]string{}, where: k.where}
 		for split, names := range k.files {
 			for _, name := range names {
 				_, inner, _ := strings.Cut(name, "/")
@@ -204,8 +222,10 @@ func (s Sources) reduced(c *Config, l *located) (*located, error) {
 		less.Train = ""
 		l.c = &less
 		instead := cmp.Or(c.Validation, c.Test)
+		if c.Shots == nil || *c.Shots == 0 {
+			return l, nil
+		}
 		l.notes = append(l.notes, fmt.Sprintf("%s: no split %s in the data folder: few-shot examples come from split %s, the asked document left out", c.Name, c.Train, instead))
-		c = &less
 	}
 	return l, nil
 }
@@ -223,7 +243,7 @@ func (s Sources) fetched(c *Config) (*located, error) {
 		}
 		return nil, hint.Errorf(advice, "task %s: data set %s: %s", c.Name, strings.TrimSpace(c.DatasetPath+" "+c.DatasetName), dirs)
 	}
-	l := &located{c: c, files: map[string][]string{}}
+	l := &located{from: s, c: c, files: map[string][]string{}}
 	for _, split := range c.splits() {
 		files, err := s.Fetch(c.DatasetPath, c.DatasetName, split)
 		if err != nil {
@@ -264,22 +284,22 @@ func (l *located) read(split string) (docs []Doc, digest string, err error) {
 	}
 	h := sha256.New()
 	for _, file := range files {
-		err := data.Records(file, func(row *chat.Dict, _ string) error {
+		rows, err := l.from.rows(file)
+		if err != nil {
+			return nil, "", fmt.Errorf("task %s: %w", l.c.Name, err)
+		}
+		for _, row := range rows {
 			if l.where != "" {
 				v, ok := row.Get(l.where)
 				if !ok {
-					return fmt.Errorf("%s: no column %s, only %s", file, l.where, strings.Join(row.Keys(), ", "))
+					return nil, "", fmt.Errorf("task %s: %s: no column %s, only %s", l.c.Name, file, l.where, strings.Join(row.Keys(), ", "))
 				}
 				if pyString(v) != l.c.DatasetName {
-					return nil
+					continue
 				}
 			}
 			io.WriteString(h, JSON(row, 0)+"\n")
 			docs = append(docs, row)
-			return nil
-		})
-		if err != nil {
-			return nil, "", fmt.Errorf("task %s: %w", l.c.Name, err)
 		}
 	}
 	if len(docs) == 0 {

@@ -29,6 +29,23 @@ type function struct {
 // functionTable holds the functions by folder/module.name: those of lm-eval's own tasks under lm-eval's names, so that
 // its task files work as they are, and some of our own. There is no way to name any other code.
 var functionTable = map[string]function{
+	"humaneval/utils.pass_at_k":                         {code: passAtK},
+	"humaneval/utils.build_predictions":                 {filter: humanevalProgram},
+	"humaneval/utils.build_predictions_instruct":        {filter: humanevalFenced},
+	"mbpp/utils.pass_at_1":                              {code: passAt1},
+	"mbpp/utils.build_predictions":                      {filter: mbppBlock},
+	"mbpp/utils.list_fewshot_samples":                   {samples: mbppSamples},
+	"mbpp/rows.test":                                    {docs: mbppTest},
+	"ifeval/utils.process_results":                      {results: ifevalResults},
+	"ifeval/utils.agg_inst_level_acc":                   {aggregate: instructionMean},
+	"ifeval/instructions.documents":                     {generate: instructionDocuments},
+	"needle/needle.documents":                           {generate: needleDocuments},
+	"mt_bench/questions.documents":                      {generate: mtbenchQuestions},
+	"mt_bench/questions.ratings":                        {results: mtbenchRatings},
+	"legal/rows.unseen":                                 {docs: unseenRows},
+	"legal/rows.options":                                {field: promptOptions},
+	"legal/rows.labels":                                 {results: labelResults},
+	"legal/rows.legalbench":                             {generate: legalbenchRows},
 	"copa/utils.doc_to_text":                            {field: copaText(map[string]string{"cause": "because", "effect": "therefore"})},
 	"copa/utils.doc_to_target":                          {field: copaTarget},
 	"copa/utils.doc_to_choice":                          {field: copaChoice(" ")},

@@ -71,7 +71,7 @@ func readGolden(t *testing.T, path string) golden {
 // TestGoldens builds the requests of every golden run and compares them, and computes the metrics of the recorded
 // answers: no model runs.
 func TestGoldens(t *testing.T) {
-	data := testkit.Shared(t, "data")
+	sources := Sources{Folders: []string{testkit.Shared(t, "data")}, Files: map[string][]Doc{}}
 	files, err := filepath.Glob(filepath.Join(testkit.Shared(t, "evalgold"), "*.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -83,14 +83,14 @@ func TestGoldens(t *testing.T) {
 			continue
 		}
 		seen++
-		t.Run(name, func(t *testing.T) { testGolden(t, readGolden(t, f), data) })
+		t.Run(name, func(t *testing.T) { testGolden(t, readGolden(t, f), sources) })
 	}
 	if seen != 41 {
 		t.Errorf("%d goldens, want 41", seen)
 	}
 }
 
-func testGolden(t *testing.T, g golden, data string) {
+func testGolden(t *testing.T, g golden, sources Sources) {
 	l, err := NewLibrary()
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func testGolden(t *testing.T, g golden, data string) {
 		t.Fatal(err)
 	}
 	c.Shots = &g.Shots
-	task, err := Load(c, Sources{Folders: []string{data}})
+	task, err := Load(c, sources)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func generated(c *Config, s Sources) (*Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task %s: %w", c.Name, err)
 	}
-	t := &Task{Config: c, Docs: docs, templates: map[string]*chat.Text{}, Digest: digestOf(docs)}
+	t := &Task{Config: c, Docs: docs, shots: docs, templates: map[string]*chat.Text{}, Digest: digestOf(docs)}
 	return t, t.probe()
 }
 
