@@ -22,7 +22,7 @@ var filterTable = map[string]func(o *chat.Dict) (filter, error){
 	"take_first_k":       func(o *chat.Dict) (filter, error) { k, err := count(o, "k"); return takeFirst(k), err },
 	"majority_vote":      func(*chat.Dict) (filter, error) { return majority, nil },
 	"remove_whitespace":  func(*chat.Dict) (filter, error) { return each(strings.TrimSpace), nil },
-	"lowercase":          func(*chat.Dict) (filter, error) { return each(strings.ToLower), nil },
+	"lowercase":          func(*chat.Dict) (filter, error) { return each(pyLower), nil },
 	"uppercase":          func(*chat.Dict) (filter, error) { return each(strings.ToUpper), nil },
 	"map":                mapFilter,
 	"regex":              regexFilter,
@@ -55,7 +55,7 @@ func majority(answers []string, _ Doc) ([]string, error) {
 	for _, a := range answers {
 		seen[a]++
 	}
-	best := ""
+	best := answers[0]
 	for _, a := range answers {
 		if seen[a] > seen[best] {
 			best = a
@@ -168,7 +168,7 @@ func choiceRegexFilter(o *chat.Dict) (filter, error) {
 			}
 		}
 		if lower {
-			s = strings.ToLower(s)
+			s = pyLower(s)
 		}
 		if bare {
 			s = strings.Map(func(c rune) rune {

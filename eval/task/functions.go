@@ -132,7 +132,7 @@ func lowerFirst(s string) string {
 	if n == 0 {
 		return s
 	}
-	return strings.ToLower(string(r)) + s[n:]
+	return pyLower(string(r)) + s[n:]
 }
 
 // copaText is the premise without its full stop, and a word that asks for the cause or the effect.
@@ -271,7 +271,7 @@ func capitalize(s string) string {
 	if n == 0 {
 		return s
 	}
-	return string(unicode.ToTitle(r)) + strings.ToLower(s[n:])
+	return string(unicode.ToTitle(r)) + pyLower(s[n:])
 }
 
 var upperPronouns = []string{"A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their"}

@@ -5,7 +5,6 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"tune/eval/textscore"
@@ -66,7 +65,7 @@ func (o exactOptions) plain(s string) (string, error) {
 		}
 	}
 	if o.noCase {
-		s = strings.ToLower(s)
+		s = pyLower(s)
 	}
 	if o.noPunct {
 		s = without(s, punctuation)

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"unicode/utf16"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
+
 	"tune/internal/chat"
 )
 
@@ -133,6 +136,16 @@ func b2i(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// pyLower is s.lower(): with the letters whose lower case is more than a letter or depends on its place.
+func pyLower(s string) string {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return cases.Lower(language.Und).String(s)
+		}
+	}
+	return strings.ToLower(s)
 }
 
 // pyString is str(v).

@@ -129,7 +129,8 @@ func (c *converter) scalar(n *yaml.Node) (any, error) {
 		return Function{c.folder, n.Value}, nil
 	case strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!"):
 		return nil, c.fail(n, "expected no tag but !function, found %s", n.Tag)
-	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0 || n.Tag == "!!str":
+	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0,
+		n.Style&yaml.TaggedStyle != 0 && n.Tag == "!!str":
 		return n.Value, nil
 	}
 	return plainScalar(n.Value), nil

@@ -1,0 +1,183 @@
+package task
+
+import (
+	"bufio"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"tune/internal/chat"
+)
+
+// eachLine reads a file of JSON lines; the values keep the order of their keys.
+func eachLine(t *testing.T, file string, visit func(d *chat.Dict)) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		v, err := chat.FromJSON(lines.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(v.(*chat.Dict))
+	}
+}
+
+func floatOf(v any) float64 {
+	switch v := v.(type) {
+	case int64:
+		return float64(v)
+	case float64:
+		return v
+	}
+	return math.NaN()
+}
+
+// sumTolerance: numpy and scikit-learn add in other orders.
+const sumTolerance = 1e-12
+
+// TestAggregations compares with lm-eval's functions (make_metrics.py).
+func TestAggregations(t *testing.T) {
+	n := 0
+	eachLine(t, "testdata/metrics.jsonl", func(d *chat.Dict) {
+		n++
+		f := &fields{d: d}
+		name := f.text("aggregation", "")
+		var values []any
+		for _, v := range f.any("values").([]any) {
+			list, _ := v.([]any)
+			switch f.text("kind", "") {
+			case "number":
+				values = append(values, floatOf(v))
+			case "pair":
+				values = append(values, Pair{floatOf(list[0]), floatOf(list[1])})
+			case "brier":
+				b := Brier{Gold: int(list[0].(int64))}
+				for _, p := range list[1].([]any) {
+					b.Probs = append(b.Probs, floatOf(p))
+				}
+				values = append(values, b)
+			}
+		}
+		a := aggregations[name]
+		got, err := a.of(values)
+		if want := floatOf(f.any("value")); err != nil || math.Abs(got-want) > sumTolerance*max(1, math.Abs(want)) {
+			t.Errorf("%s of %d = %v, %v, want %v", name, len(values), got, err, want)
+		}
+		if want := f.any("stderr"); want != nil {
+			got, err := a.stderr(name, values, *f.int("draws"))
+			if w := floatOf(want); err != nil || math.Abs(got-w) > sumTolerance*max(1, w) {
+				t.Errorf("standard error of %s of %d = %v, %v, want %v", name, len(values), got, err, w)
+			}
+		}
+	})
+	if n != 29 {
+		t.Errorf("%d rows, want 29", n)
+	}
+}
+
+// TestFilters compares with lm-eval's filters and its exact_match (make_metrics.py).
+func TestFilters(t *testing.T) {
+	eachLine(t, "testdata/filters.jsonl", func(d *chat.Dict) {
+		f := &fields{d: d}
+		if o, ok := f.any("exact_match").(*chat.Dict); ok {
+			for i, p := range f.any("pairs").([]any) {
+				pair := p.([]any)
+				got, err := exactMatchMetric([]string{pair[1].(string)}, []string{pair[0].(string)}, o)
+				if want := floatOf(f.any("scores").([]any)[i]); err != nil || got != want {
+					t.Errorf("exact_match %s of %q = %v, %v, want %v", JSON(o, 0), pair, got, err, want)
+				}
+			}
+			return
+		}
+		spec := f.dict("filter")
+		run, _, err := FilterConfig{Name: "f", Steps: []*chat.Dict{spec}}.pipeline()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := run(f.texts("answers"), f.dict("doc"))
+		if want := f.texts("filtered"); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s gives\n%q, %v, want\n%q", JSON(spec, 0), got, err, want)
+		}
+	})
+}
+
+// The wants are what PyYAML 6 reads.
+func TestYAML(t *testing.T) {
+	d, err := readYAML("folder/a.yaml", []byte("a: yes\nb: 'yes'\nc: 1e5\nd: 1.5e+3\ne: 012\nf: 1_000\ng: 0x1F\nh: ~\ni: 3.\nj: on\nk: !function utils.f\nl: [no, No, n]\nm: .5\no: 08\np: -3\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{"a": true, "b": "yes", "c": "1e5", "d": 1500.0, "e": int64(10), "f": int64(1000), "g": int64(31), "h": nil, "i": 3.0,
+		"j": true, "k": Function{"folder", "utils.f"}, "l": []any{false, false, "n"}, "m": 0.5, "o": "08", "p": int64(-3)} {
+		if got, _ := d.Get(key); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s = %#v, want %#v", key, got, want)
+		}
+	}
+	for _, text := range []string{"", "[1]", "a: !python/object x", "a: !function f", "a: [", "a: &x [*x]"} {
+		if _, err := readYAML("a.yaml", []byte(text)); err == nil {
+			t.Errorf("%q was read", text)
+		}
+	}
+}
+
+func TestLiteral(t *testing.T) {
+	for text, want := range map[string]any{
+		`['a', "it's", 'x\n\u00e9']`: []any{"a", "it's", "x\né"}, `[1, -2.5, None, True]`: []any{int64(1), -2.5, nil, true},
+		`(1,)`: []any{int64(1)}, `(1)`: int64(1), ` [ ] `: []any{}, `['a' , ]`: []any{"a"}, `[['a'], []]`: []any{[]any{"a"}, []any{}},
+	} {
+		if got, err := literal(text); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("literal(%q) = %#v, %v, want %#v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "[", "['a", "[1 2]", "['a'] x", "f(1)", `'\x1'`, strings.Repeat("[", 1000)} {
+		if got, err := literal(text); err == nil {
+			t.Errorf("literal(%.20q) = %#v, want an error", text, got)
+		}
+	}
+	for _, s := range []string{"plain", "it's \"both\"", "tab\tnewline\n\\", "\x00\x7f é 東京 \U0001F600"} {
+		if got, err := literal(pyRepr([]any{s})); err != nil || !reflect.DeepEqual(got, []any{s}) {
+			t.Errorf("literal(repr(%q)) = %q, %v", s, got, err)
+		}
+	}
+}
+
+func TestLibraryProblems(t *testing.T) {
+	l, err := NewLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Select([]string{"arc_esay"}); err == nil || !strings.Contains(err.Error(), `"arc_esay"`) {
+		t.Errorf("unknown task: %v", err)
+	}
+	s, err := l.Select([]string{"mmlu_*_mathematics", "ai2_arc", "arc_easy"})
+	if err != nil || len(s.Tasks) != 5 {
+		t.Errorf("a pattern, a tag and a task of it give %d tasks, %v, want 5", len(s.Tasks), err)
+	}
+	for text, want := range map[string]string{
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_txet: a":                                                         "doc_to_txet: no key of a task file, did you mean doc_to_text?",
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_text: !function os.system":                                       "not one of the known functions",
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_text: a\nmetric_list: [{metric: akk}]":                           `no metric "akk"`,
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_text: a\noutput_type: multiple_choices":                          "did you mean multiple_choice?",
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_text: a\nfilter_list: [{name: f, filter: [{function: regexp}]}]": `no filter "regexp", did you mean regex?`,
+		"task: a\ndataset_path: x\ndoc_to_text: a":                                                                           "expected test_split or validation_split",
+		"task: a\ntest_split: test\ndataset_path: x\ndoc_to_text: a\nnum_fewshot: many":                                      "num_fewshot: expected a whole number",
+		"group: g\ntask: [arc_easi]": "no task, group or tag arc_easi, did you mean arc_easy?",
+	} {
+		file := t.TempDir() + "/a.yaml"
+		if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Select([]string{file}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want one that says %q", text, err, want)
+		}
+	}
+}
