@@ -68,6 +68,8 @@ func evalTaskFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "download", Usage: "take data sets that are in no folder from the Hugging Face hub into the cache"},
 		&cli.IntFlag{Name: "num-fewshot", Aliases: []string{"num_fewshot"}, Value: -1, Usage: "`K` examples before each question; else what the task says"},
 		&cli.Float64Flag{Name: "limit", Usage: "`N` first documents of each task, or a share below 1; the results are marked as partial"},
+		&cli.BoolFlag{Name: "skip-missing", Usage: "leave out tasks whose data is not there, with a note, instead of stopping"},
+		&cli.StringFlag{Name: "metadata", Usage: "keys of the tasks' metadata as `JSON`, such as {\"words\": [2000]} for the lengths of needle tasks"},
 		&cli.StringFlag{Name: "samples", Usage: "documents to use, as `JSON`: {\"task\": [0, 3, 7]}"},
 		&cli.BoolFlag{Name: "apply-chat-template", Aliases: []string{"apply_chat_template"}, Usage: "ask in the words of the model's chat template"},
 		&cli.BoolFlag{Name: "fewshot-as-multiturn", Aliases: []string{"fewshot_as_multiturn"}, Usage: "examples are turns of the conversation"},
@@ -96,9 +98,12 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &eval.Job{Limit: c.Float64("limit"), Chat: c.Bool("apply-chat-template"), MultiTurn: c.Bool("fewshot-as-multiturn"), System: c.String("system"),
+	j := &eval.Job{Limit: c.Float64("limit"), Chat: c.Bool("apply-chat-template"), MultiTurn: c.Bool("fewshot-as-multiturn"), System: c.String("system"), SkipMissing: c.Bool("skip-missing"),
 		Sources: task.Sources{Folders: c.StringSlice("data"), Files: map[string][]task.Doc{}}, Version: strings.TrimSpace(readBuildInfo().Version + " " + readBuildInfo().Commit)}
 	if j.Selection, err = l.Select(names); err != nil {
+		return nil, err
+	}
+	if j.Sources.Fetch, err = e.hubFetch(c.Bool("download")); err != nil {
 		return nil, err
 	}
 	if k := c.Int("num-fewshot"); k >= 0 {
@@ -117,6 +122,19 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 	if s := c.String("samples"); s != "" {
 		if err := json.Unmarshal([]byte(s), &j.Only); err != nil {
 			return nil, usagef(c, "samples: expected {\"task\": [documents]}, found %q", s)
+		}
+	}
+	if s := c.String("metadata"); s != "" {
+		v, err := chat.FromJSON([]byte(s))
+		d, ok := v.(*chat.Dict)
+		if err != nil || !ok {
+			return nil, usagef(c, "metadata: expected an object of JSON, found %q", s)
+		}
+		for _, key := range d.Keys() {
+			value, _ := d.Get(key)
+			for _, t := range j.Selection.Tasks {
+				t.SetMetadata(key, value)
+			}
 		}
 	}
 	for _, pair := range strings.Split(c.String("gen-kwargs"), ",") {
@@ -355,7 +373,7 @@ func (e *env) evalShow(c *cli.Context) error {
 	if j.Shots != nil {
 		t.Shots = j.Shots
 	}
-	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", task.JSON(shown(t), 2), or(t.Licence(), "not known here"))
+	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", task.JSON(t.Raw, 2), or(t.Licence(), "not known here"))
 	if len(j.Sources.Folders) == 0 {
 		fmt.Fprintln(e.stdout, "--data DIR shows the requests as well")
 		return nil
@@ -388,9 +406,6 @@ func (e *env) evalShow(c *cli.Context) error {
 	}
 	return nil
 }
-
-// shown is the task as its file says it.
-func shown(t *task.Config) *chat.Dict { return t.Raw }
 
 func or(s, unset string) string {
 	if s == "" {

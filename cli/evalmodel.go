@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +21,7 @@ import (
 	scores "tune/eval/report"
 	"tune/eval/sandbox"
 	"tune/eval/task"
+	"tune/internal/hub"
 	"tune/internal/model"
 	"tune/kernels"
 	"tune/lora"
@@ -185,3 +188,22 @@ func codeEnv(ctx context.Context) (task.Env, error) {
 const codeSeconds = 15
 
 func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
+
+// hubFetch takes data sets from the hub's cache and, when that is allowed, from the hub into it, which it tells.
+func (e *env) hubFetch(download bool) (task.Fetch, error) {
+	client, err := hub.FromEnv()
+	if err != nil {
+		return nil, err
+	}
+	client.Offline = client.Offline || !download
+	client.Report = func(text string) { fmt.Fprintln(e.stderr, text) }
+	return func(dataset, name, split string) ([]string, error) {
+		if !strings.Contains(dataset, "/") {
+			return nil, fmt.Errorf("%s is no data set of the hub", dataset)
+		}
+		a := hub.Address{Repo: hub.Repo{Kind: "datasets", Name: dataset, Revision: "main"}, Config: name}
+		return client.Dataset(e.ctx, a, split, func(file string) bool {
+			return slices.ContainsFunc([]string{".parquet", ".jsonl", ".jsonl.gz", ".arrow", ".csv", ".tsv", ".json"}, func(end string) bool { return strings.HasSuffix(file, end) })
+		})
+	}, nil
+}

@@ -39,7 +39,7 @@ func newBuilder(j *Job, m ask.Model, began time.Time) *builder {
 		Versions: map[string]any{}, NumFewshot: map[string]int{}, HigherIsBetter: map[string]map[string]*bool{}, NumSamples: map[string]report.Count{},
 		Config: j.Config, Date: float64(began.UnixNano()) / 1e9, LMEvalVersion: task.Compat, MaxLength: m.Context(),
 		ModelSource: j.Config.Model, ModelName: m.Name(), NameSanitized: sanitize(m.Name()),
-		Tune: &report.Extra{Version: j.Version, ModelSHA256: m.Identity(), Tasks: map[string]report.TaskFacts{}},
+		Tune: &report.Extra{Version: j.Version, ModelSHA256: m.Identity(), Tasks: map[string]report.TaskFacts{}, Notes: j.notes},
 	}
 	if j.System != "" {
 		r.System, r.SystemSHA256 = &j.System, hash(j.System)

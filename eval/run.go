@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"tune/eval/ask"
@@ -31,6 +32,9 @@ type Job struct {
 	Judge     ask.Model // reads the answers of tasks that need one; nil: there is none
 	Version   string    // of tune
 	Config    report.Config
+
+	SkipMissing bool     // leave out tasks whose data is not there, with a note
+	notes       []string // of Plan
 }
 
 // Progress is where a run is.
@@ -58,6 +62,10 @@ func (j *Job) Plan(m ask.Model) ([]Planned, error) {
 	var problems []error
 	for _, c := range j.Selection.Tasks {
 		set, err := j.requests(c, m)
+		if j.SkipMissing && errors.Is(err, task.ErrNoData) {
+			j.notes = append(j.notes, "left out: "+err.Error())
+			continue
+		}
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -69,6 +77,9 @@ func (j *Job) Plan(m ask.Model) ([]Planned, error) {
 			}
 		}
 		out = append(out, p)
+	}
+	if len(out) == 0 && len(problems) == 0 {
+		problems = append(problems, fmt.Errorf("no task has its data: %s", strings.Join(j.notes, "; ")))
 	}
 	return out, errors.Join(problems...)
 }

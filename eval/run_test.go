@@ -218,7 +218,7 @@ func TestPlanTellsAllProblems(t *testing.T) {
 	if err == nil {
 		t.Fatal("planned without data")
 	}
-	for _, want := range []string{"task one: data file rows.jsonl", "task two: data file rows.jsonl", "task code runs code"} {
+	for _, want := range []string{"task one: its data is not there: data file rows.jsonl", "task two: its data is not there", "task code runs code"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
@@ -229,6 +229,19 @@ func TestPlanTellsAllProblems(t *testing.T) {
 	_, err = job(t, dir, "two").Plan(&fake{})
 	if err == nil || !strings.Contains(err.Error(), "'nothing' is undefined") || !strings.Contains(err.Error(), "the data has the columns q, gold") {
 		t.Errorf("error %v does not say which column is missing and which there are", err)
+	}
+}
+
+func TestSkipMissing(t *testing.T) {
+	dir := folder(t)
+	if err := os.WriteFile(filepath.Join(dir, "three.yaml"), []byte("include: two.yaml\neach: [{task: three, dataset_kwargs: {data_files: {test: none.jsonl}}}]\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	j := job(t, dir, "one", "three")
+	j.SkipMissing = true
+	out := run(t, j, &fake{})
+	if n := out.Results.Tune.Notes; len(n) != 1 || !strings.Contains(n[0], "left out: task three") || len(out.Results.Results) != 1 {
+		t.Errorf("notes %q", n)
 	}
 }
 

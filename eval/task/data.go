@@ -157,7 +157,7 @@ func (s Sources) named(c *Config) (*located, error) {
 				}
 			}
 			if found == "" {
-				return nil, fmt.Errorf("task %s: data file %s of split %s is not there", c.Name, name, split)
+				return nil, fmt.Errorf("task %s: %w: data file %s of split %s", c.Name, ErrNoData, name, split)
 			}
 			l.files[split] = append(l.files[split], found)
 		}
@@ -230,24 +230,27 @@ func (s Sources) reduced(c *Config, l *located) (*located, error) {
 	return l, nil
 }
 
-// fetched takes the data set from the hub.
+// fetched takes the data set from the hub, or its cache.
 func (s Sources) fetched(c *Config) (*located, error) {
-	if s.Fetch == nil {
-		dirs := "no data folder was given"
-		if len(s.Folders) > 0 {
-			dirs = "not found in " + strings.Join(s.Folders, ", ")
-		}
+	where := "no data folder was given"
+	if len(s.Folders) > 0 {
+		where = "not found in " + strings.Join(s.Folders, ", ")
+	}
+	missing := func(why string) error {
 		advice := "--data FOLDER says where data sets are; --download takes them from the Hugging Face hub"
 		if k := c.known(); k != nil {
 			advice += "; looked for " + strings.Join(k.files[cmp.Or(c.Test, c.Validation)], ", ") + " below the folder"
 		}
-		return nil, hint.Errorf(advice, "task %s: data set %s: %s", c.Name, strings.TrimSpace(c.DatasetPath+" "+c.DatasetName), dirs)
+		return hint.Errorf(advice, "task %s: data set %s: %w: %s", c.Name, strings.TrimSpace(c.DatasetPath+" "+c.DatasetName), ErrNoData, why)
+	}
+	if s.Fetch == nil {
+		return nil, missing(where)
 	}
 	l := &located{from: s, c: c, files: map[string][]string{}}
 	for _, split := range c.splits() {
 		files, err := s.Fetch(c.DatasetPath, c.DatasetName, split)
 		if err != nil {
-			return nil, fmt.Errorf("task %s: %w", c.Name, err)
+			return nil, missing(where + "; " + err.Error())
 		}
 		l.files[split] = files
 	}
@@ -280,7 +283,7 @@ func splitFiles(dir, split string) []string {
 func (l *located) read(split string) (docs []Doc, digest string, err error) {
 	files := l.files[split]
 	if files == nil {
-		return nil, "", fmt.Errorf("task %s: the data set has no split %q, only %s", l.c.Name, split, strings.Join(keysOf(l.files), ", "))
+		return nil, "", fmt.Errorf("task %s: %w: the data set has no split %q, only %s", l.c.Name, ErrNoData, split, strings.Join(keysOf(l.files), ", "))
 	}
 	h := sha256.New()
 	for _, file := range files {
@@ -307,9 +310,12 @@ func (l *located) read(split string) (docs []Doc, digest string, err error) {
 		if l.where != "" {
 			what = " with " + l.where + " " + l.c.DatasetName
 		}
-		return nil, "", fmt.Errorf("task %s: no rows%s in %s", l.c.Name, what, strings.Join(files, ", "))
+		return nil, "", fmt.Errorf("task %s: %w: no rows%s in %s", l.c.Name, ErrNoData, what, strings.Join(files, ", "))
 	}
 	return docs, hex.EncodeToString(h.Sum(nil)), nil
 }
+
+// ErrNoData is in errors that say that a task's data is not there.
+var ErrNoData = errors.New("its data is not there")
 
 var errNoDocs = errors.New("no documents")

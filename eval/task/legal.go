@@ -90,7 +90,7 @@ func (s Sources) find(names ...string) (string, error) {
 			}
 		}
 	}
-	return "", hint.Errorf("--data FOLDER says where data sets are", "no file %s in the data folders", strings.Join(names, " or "))
+	return "", hint.Errorf("--data FOLDER says where data sets are", "%w: no file %s in the data folders", ErrNoData, strings.Join(names, " or "))
 }
 
 // legalbenchRows are the rows of one task of LegalBench with the columns instruction, query, options and answer. The

@@ -195,3 +195,6 @@ func (c *Config) SetGeneration(key, value string) {
 		c.Generation.Set(key, plainScalar(value))
 	}
 }
+
+// SetMetadata sets a key of metadata, which functions that make documents read.
+func (c *Config) SetMetadata(key string, value any) { c.Metadata.Set(key, value) }
