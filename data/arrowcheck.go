@@ -106,24 +106,25 @@ func (t flat) vector(i, size int) (int, int, error) {
 	return int(at) + 4, int(n), nil
 }
 
-// checkMessage checks a message whose body begins at body[0]. rows is that of a record batch.
-func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, err error) {
+// checkMessage checks a message whose body begins at body[0]. rows is that of a record batch; packed says that its buffers are
+// compressed.
+func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, packed bool, err error) {
 	m, err := flatRoot(meta)
 	if err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, false, err
 	}
 	if kind, err = m.byteAt(1); err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, false, err
 	}
 	header, ok, err := m.table(2)
 	if err != nil || !ok {
-		return 0, 0, 0, errors.Join(errFlat, err)
+		return 0, 0, 0, false, errors.Join(errFlat, err)
 	}
 	if bodyLen, err = m.int64At(3); err != nil {
-		return 0, 0, 0, err
+		return 0, 0, 0, false, err
 	}
 	if bodyLen < 0 || bodyLen > int64(len(body)) {
-		return 0, 0, 0, fmt.Errorf("a body of %d bytes, %d left in the file", bodyLen, len(body))
+		return 0, 0, 0, false, fmt.Errorf("a body of %d bytes, %d left in the file", bodyLen, len(body))
 	}
 	switch kind {
 	case arrowSchema:
@@ -132,12 +133,12 @@ func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, err error)
 	case arrowDictionary:
 		data, ok, e := header.table(1)
 		if err = e; ok && e == nil {
-			_, err = checkBatch(data, body[:bodyLen])
+			_, packed, err = checkBatch(data, body[:bodyLen])
 		}
 	case arrowBatch:
-		rows, err = checkBatch(header, body[:bodyLen])
+		rows, packed, err = checkBatch(header, body[:bodyLen])
 	}
-	return kind, rows, bodyLen, err
+	return kind, rows, bodyLen, packed, err
 }
 
 // checkFields checks the fields in the given slot of a schema or field.
@@ -193,47 +194,46 @@ func checkPairs(t flat, slot int) error {
 }
 
 // checkBatch checks lengths and buffers of a record batch.
-func checkBatch(t flat, body []byte) (rows int64, err error) {
+func checkBatch(t flat, body []byte) (rows int64, packed bool, err error) {
 	if rows, err = t.int64At(0); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	_, packed, err := t.table(3)
-	if err != nil {
-		return 0, err
+	if _, packed, err = t.table(3); err != nil {
+		return 0, false, err
 	}
 	most := 8*int64(len(body)) + maxArrowFields // values are bits at least; some types take no bytes
 	if packed {
 		most = maxExpanded
 	}
 	if rows < 0 || rows > most {
-		return 0, fmt.Errorf("%d rows in %d bytes", rows, len(body))
+		return 0, false, fmt.Errorf("%d rows in %d bytes", rows, len(body))
 	}
 	at, n, err := t.vector(1, 16)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for i := range n {
 		length := int64(binary.LittleEndian.Uint64(t.b[at+16*i:]))
 		nulls := int64(binary.LittleEndian.Uint64(t.b[at+16*i+8:]))
 		if length < 0 || nulls < 0 || nulls > length || length > most {
-			return 0, fmt.Errorf("an array of %d values, %d of them null, in %d bytes", length, nulls, len(body))
+			return 0, false, fmt.Errorf("an array of %d values, %d of them null, in %d bytes", length, nulls, len(body))
 		}
 	}
 	at, n, err = t.vector(2, 16)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for i := range n {
 		off := int64(binary.LittleEndian.Uint64(t.b[at+16*i:]))
 		size := int64(binary.LittleEndian.Uint64(t.b[at+16*i+8:]))
 		if off < 0 || size < 0 || off > int64(len(body)) || size > int64(len(body))-off {
-			return 0, fmt.Errorf("a buffer at %d of %d bytes in %d bytes", off, size, len(body))
+			return 0, false, fmt.Errorf("a buffer at %d of %d bytes in %d bytes", off, size, len(body))
 		}
 		if packed && size >= 8 {
 			if full := int64(binary.LittleEndian.Uint64(body[off:])); full < -1 || full > maxExpanded {
-				return 0, fmt.Errorf("a buffer of %d bytes that expands to %d, expected at most %d", size, full, maxExpanded)
+				return 0, false, fmt.Errorf("a buffer of %d bytes that expands to %d, expected at most %d", size, full, maxExpanded)
 			}
 		}
 	}
-	return rows, nil
+	return rows, packed, nil
 }

@@ -27,6 +27,7 @@ type arrowFile struct {
 	rows    []int64
 	infos   []block
 	names   []string
+	packed  bool // buffers are compressed
 }
 
 type arrowMessage struct{ meta, body []byte }
@@ -95,10 +96,11 @@ func (a *arrowFile) scan(b []byte) error {
 			return fmt.Errorf("message at byte %d: %d bytes of metadata in a file of %d", pos, n, len(b))
 		}
 		meta := b[pos : pos+int(n)]
-		kind, rows, bodyLen, err := checkMessage(meta, b[pos+int(n):])
+		kind, rows, bodyLen, packed, err := checkMessage(meta, b[pos+int(n):])
 		if err != nil {
 			return fmt.Errorf("message at byte %d: %w", pos, err)
 		}
+		a.packed = a.packed || packed
 		pos += int(n)
 		m := arrowMessage{meta, b[pos : pos+int(bodyLen)]}
 		pos += int(bodyLen)
@@ -144,6 +146,20 @@ func (a *arrowFile) open(block int, from mark, _ func(string) bool) (_ batchRead
 	return &arrowReader{file: a, at: at, block: block, r: r, row: int64(from.row)}, nil
 }
 
+// whole is a batch as it lies in the file.
+func (a *arrowFile) whole(block int) (_ batch, err error) {
+	r, err := a.open(block, mark{}, nil)
+	if err != nil {
+		return batch{}, err
+	}
+	defer r.close()
+	one := r.(*arrowReader)
+	if err := one.load(); err != nil {
+		return batch{}, err
+	}
+	return batch{RecordBatch: one.rec, key: func(i int) string { return one.key(int64(i)) }}, nil
+}
+
 type arrowReader struct {
 	file  *arrowFile
 	at    string
@@ -153,26 +169,37 @@ type arrowReader struct {
 	row   int64
 }
 
-func (r *arrowReader) next() (_ batch, err error) {
-	defer guard(r.at, &err)
-	if r.rec == nil {
-		if !r.r.Next() {
-			if err := r.r.Err(); err != nil && err != io.EOF {
-				return batch{}, fmt.Errorf("%s: %w", r.at, err)
-			}
-			return batch{}, io.EOF
-		}
-		r.rec = r.r.RecordBatch()
-		r.rec.Retain()
+func (r *arrowReader) next() (batch, error) {
+	if err := r.load(); err != nil {
+		return batch{}, err
 	}
 	if r.row >= r.rec.NumRows() {
 		return batch{}, io.EOF
 	}
 	from, to := r.row, min(r.row+batchRows, r.rec.NumRows())
 	r.row = to
-	return batch{RecordBatch: r.rec.NewSlice(from, to), key: func(i int) string {
-		return fmt.Sprintf("%s: row %d", r.file.name, r.file.rows[r.block]+from+int64(i)+1)
-	}}, nil
+	return batch{RecordBatch: r.rec.NewSlice(from, to), key: func(i int) string { return r.key(from + int64(i)) }}, nil
+}
+
+// load has the library read the batch; io.EOF when there is none.
+func (r *arrowReader) load() (err error) {
+	defer guard(r.at, &err)
+	if r.rec != nil {
+		return nil
+	}
+	if !r.r.Next() {
+		if err := r.r.Err(); err != nil && err != io.EOF {
+			return fmt.Errorf("%s: %w", r.at, err)
+		}
+		return io.EOF
+	}
+	r.rec = r.r.RecordBatch()
+	r.rec.Retain()
+	return nil
+}
+
+func (r *arrowReader) key(row int64) string {
+	return fmt.Sprintf("%s: row %d", r.file.name, r.file.rows[r.block]+row+1)
 }
 
 func (r *arrowReader) close() { r.r.Release() }

@@ -49,8 +49,10 @@ type Config struct {
 	UTF8 string `yaml:"utf8,omitempty" json:"utf8,omitempty" jsonschema:"enum=error,enum=replace,description=bytes that are not UTF-8: an error or U+FFFD in their place"`
 	// Date is the day that chat templates see as today. It is not the clock's, so that a run gives the same tokens on any day.
 	Date string `yaml:"date,omitempty" json:"date,omitempty" jsonschema:"description=the day (2006-01-02) that chat templates print as today"`
-	// Cache is the folder of built-in data sets; empty: the user's cache folder.
-	Cache string `yaml:"cache,omitempty" json:"cache,omitempty" jsonschema:"description=folder for built-in data sets (the user's cache folder when empty)"`
+	// TokenCache keeps the tokens of every source in a file, which later epochs and runs map instead of tokenizing again.
+	TokenCache bool `yaml:"token_cache,omitempty" json:"token_cache,omitempty" jsonschema:"description=keep tokens in a file that later epochs and runs read instead of tokenizing again"`
+	// Cache is the folder of built-in data sets and token caches; empty: the user's cache folder.
+	Cache string `yaml:"cache,omitempty" json:"cache,omitempty" jsonschema:"description=folder for built-in data sets and token caches (the user's cache folder when empty)"`
 }
 
 // Source is one entry of a split.

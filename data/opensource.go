@@ -26,13 +26,15 @@ type source struct {
 	valid   bool    // ... and this stream wants those, or the others
 	by      string  // column that is hashed; "": the columns of the format
 	// cut is the number of rows of the last block that limit leaves, -1 for all.
-	cut int
+	cut      int
+	info     SourceInfo
+	original *source // of a source that is read from the token cache
 }
 
 type blockRef struct{ file, block int }
 
 // openSource opens the files of a source and finds the format of each.
-func openSource(s Source, index int, c Config, at *places) (_ *source, err error) {
+func openSource(s Source, index int, c Config, at *places, split string) (_ *source, err error) {
 	o := &source{Source: s, index: index, cut: -1}
 	defer func() {
 		if err != nil {
@@ -45,8 +47,8 @@ func openSource(s Source, index int, c Config, at *places) (_ *source, err error
 	if o.filter, err = parseFilter(s.Filter); err != nil {
 		return nil, fmt.Errorf("filter: %w", err)
 	}
-	if len(c.Valid) == 0 && at.split != "test" {
-		o.share, o.valid, o.by = c.ValidShare, at.split == "valid", c.ValidBy
+	if len(c.Valid) == 0 && split != "test" {
+		o.share, o.valid, o.by = c.ValidShare, split == "valid", c.ValidBy
 	}
 	if o.paths, err = at.list(s); err != nil {
 		return nil, err
@@ -56,6 +58,7 @@ func openSource(s Source, index int, c Config, at *places) (_ *source, err error
 			return nil, err
 		}
 	}
+	o.describe()
 	if s.Limit > 0 {
 		return o, o.limit()
 	}
@@ -220,6 +223,9 @@ func (o *source) limit() error {
 }
 
 func (o *source) close() {
+	if o.original != nil {
+		o.original.close()
+	}
 	for _, f := range o.files {
 		f.close()
 	}
@@ -253,24 +259,27 @@ type SourceInfo struct {
 func (s *Stream) Sources() []SourceInfo {
 	var infos []SourceInfo
 	for _, o := range s.sources {
-		info := SourceInfo{Path: o.Path, Files: len(o.files), Pruned: o.pruned}
-		for i, f := range o.files {
-			for _, b := range f.blocks() {
-				if b.rows < 0 || info.Rows < 0 {
-					info.Rows = -1
-					break
-				}
-				info.Rows += b.rows
-			}
-			text := o.formats[i].name
-			if o.whys[i] != "" {
-				text += ", because " + o.whys[i]
-			}
-			if text != "" && !slices.Contains(info.Format, text) {
-				info.Format = append(info.Format, text)
-			}
-		}
-		infos = append(infos, info)
+		infos = append(infos, o.info)
 	}
 	return infos
+}
+
+func (o *source) describe() {
+	o.info = SourceInfo{Path: o.Path, Files: len(o.files), Pruned: o.pruned}
+	for i, f := range o.files {
+		for _, b := range f.blocks() {
+			if b.rows < 0 || o.info.Rows < 0 {
+				o.info.Rows = -1
+				break
+			}
+			o.info.Rows += b.rows
+		}
+		text := o.formats[i].name
+		if o.whys[i] != "" {
+			text += ", because " + o.whys[i]
+		}
+		if text != "" && !slices.Contains(o.info.Format, text) {
+			o.info.Format = append(o.info.Format, text)
+		}
+	}
 }

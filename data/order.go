@@ -65,6 +65,8 @@ type reader struct {
 	open   batchReader
 	batch  batch
 	i      int // next row of batch
+	// direct is set when rows are drawn one by one; Place.Row is then the number of rows drawn in the pass
+	direct *permuted
 	// passed over since the last call of counted
 	filtered, duplicates int
 }
@@ -77,6 +79,9 @@ func newReader(o *source, seed uint64, epoch int, shuffled bool) *reader {
 	if shuffled {
 		random := rng.New(seed, "data/blocks").Sub(uint64(epoch)).Sub(uint64(o.index))
 		r.order = func(pass, blocks int) []int { return random.Sub(uint64(pass)).Perm(blocks) }
+		if d := newDirect(o); d != nil {
+			r.direct = &permuted{direct: d, random: random, pass: -1}
+		}
 	}
 	return r
 }
@@ -117,36 +122,17 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 		if r.finished() > start+1 {
 			return drawn{}, false, fmt.Errorf("%s: expected rows, found none that where and filter keep", r.Path)
 		}
-		index := r.current()
-		ref := r.blocks[index]
-		last := r.cut >= 0 && index == len(r.blocks)-1
-		if last && r.place.Row >= r.cut {
-			r.nextBlock()
+		step := r.forward
+		if r.direct != nil {
+			step = r.jump
+		}
+		got, index, at, ok, err := step()
+		if err != nil {
+			return drawn{}, false, err
+		}
+		if !ok {
 			continue
 		}
-		if r.open == nil {
-			open, err := r.files[ref.file].open(ref.block, r.place.mark(), r.keeps[ref.file])
-			if err != nil {
-				return drawn{}, false, err
-			}
-			r.open = open
-		}
-		if r.batch.RecordBatch == nil || r.i >= int(r.batch.NumRows()) {
-			b, err := r.open.next()
-			if err == io.EOF {
-				r.nextBlock()
-				continue
-			}
-			if err != nil {
-				return drawn{}, false, err
-			}
-			r.batch, r.i = b, 0
-			continue
-		}
-		got := row{r.batch, r.i}
-		at := r.place.Row
-		r.place.pass(r.batch, r.i)
-		r.i++
 		if part := r.passes - float64(r.pass); part < 1 && r.rng.Sub(uint64(index)).Float64(uint64(at)) >= part && !r.all {
 			continue
 		}
@@ -154,7 +140,7 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 			r.duplicates++
 			continue
 		}
-		entry := r.formats[ref.file]
+		entry := r.formats[r.blocks[index].file]
 		ok, filtered, err := r.accepts(got, entry, !r.all)
 		if err != nil {
 			return drawn{}, false, fmt.Errorf("%s: %w", got.key(got.i), err)
@@ -168,6 +154,50 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 		}
 	}
 	return drawn{}, false, nil
+}
+
+// forward reads the row after the last one and says where it stands; ok is false when it went on to another batch or block
+// instead.
+func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
+	index = r.current()
+	ref := r.blocks[index]
+	if r.cut >= 0 && index == len(r.blocks)-1 && r.place.Row >= r.cut {
+		r.nextBlock()
+		return row{}, 0, 0, false, nil
+	}
+	if r.open == nil {
+		if r.open, err = r.files[ref.file].open(ref.block, r.place.mark(), r.keeps[ref.file]); err != nil {
+			r.open = nil
+			return row{}, 0, 0, false, err
+		}
+	}
+	if r.batch.RecordBatch == nil || r.i >= int(r.batch.NumRows()) {
+		b, err := r.open.next()
+		if err == io.EOF {
+			r.nextBlock()
+			err = nil
+		} else if err == nil {
+			r.batch, r.i = b, 0
+		}
+		return row{}, 0, 0, false, err
+	}
+	got := row{r.batch, r.i}
+	at = r.place.Row
+	r.place.pass(r.batch, r.i)
+	r.i++
+	return got, index, at, true, nil
+}
+
+// jump reads the next row of the permutation; ok is false at the end of a pass.
+func (r *reader) jump() (_ row, index, at int, ok bool, err error) {
+	r.pass = r.finished()
+	if r.place.Row >= r.direct.rows() {
+		r.place = Place{Block: r.place.Block + len(r.blocks), Taken: r.place.Taken}
+		return row{}, 0, 0, false, nil
+	}
+	got, index, at, err := r.direct.at(r.pass, r.place.Row)
+	r.place.Row++
+	return got, index, at, err == nil, err
 }
 
 // counted adds what was passed over to the statistics, once.

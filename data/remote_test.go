@@ -140,6 +140,13 @@ func TestHubSource(t *testing.T) {
 			t.Errorf("%s: %q, want %q", split, got, want)
 		}
 	}
+	c.Valid, c.ValidShare = nil, 0.5 // valid rows are then a share of the train files
+	for _, split := range []string{"train", "valid"} {
+		if _, err := Open(c, Options{Split: split, Tokenizer: testTokenizer(t)}); err != nil {
+			t.Errorf("%s of valid_share: %v", split, err)
+		}
+	}
+	c.ValidShare = 0
 	for path, want := range map[string]string{"hf://datasets/org": "train[0].path: expected an address of the hub", "hf://org/name": "expected the address of a data set, found that of a model",
 		"hf://datasets/org/other": "hf://datasets/org/other: offline, and not in the cache", "hf://datasets/org/name:test": "expected a split test, found train, validation"} {
 		c.Train[0].Path = path

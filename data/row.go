@@ -98,7 +98,11 @@ func (r row) json(name string) (_ []byte, ok bool, err error) {
 }
 
 // ints returns a column that is a list of integers.
-func (r row) ints(name string) (_ []int32, ok bool, _ error) {
+func (r row) ints(name string) (_ []int32, ok bool, err error) {
+	defer guard("column "+name, &err)
+	if ids, ok := r.list(name); ok {
+		return ids, true, nil
+	}
 	raw, ok, err := r.json(name)
 	if !ok || err != nil {
 		return nil, false, err
@@ -115,6 +119,24 @@ func (r row) ints(name string) (_ []int32, ok bool, _ error) {
 		ids[i] = int32(x)
 	}
 	return ids, true, nil
+}
+
+// list copies a column of lists of int32; ok is false for null and other columns.
+func (r row) list(name string) (_ []int32, ok bool) {
+	a, _, ok := r.column(name)
+	if !ok {
+		return nil, false
+	}
+	l, ok := a.(*array.List)
+	if !ok {
+		return nil, false
+	}
+	values, ok := l.ListValues().(*array.Int32)
+	from, to := l.ValueOffsets(r.i)
+	if !ok || values.NullN() > 0 || from < 0 || to < from || to > int64(values.Len()) {
+		return nil, false
+	}
+	return append([]int32{}, values.Int32Values()[from:to]...), true
 }
 
 // plain is the column as text for where clauses: strings as they are, everything else as JSON.

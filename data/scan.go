@@ -30,6 +30,9 @@ func (s *Stream) walk(ctx context.Context, visit func(walked) bool) error {
 	detailed := *s
 	detailed.encoder.detail = true
 	for _, o := range s.sources {
+		if o.original != nil {
+			o = o.original
+		}
 		r := &reader{source: o, order: fileOrder, passes: 1}
 		stop := false
 		err := r.chunks(ctx, func(chunk []drawn) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,9 +72,12 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 		}
 	}()
 	s.places = places{cache: cmp.Or(c.Cache, o.Cache), split: o.Split, report: o.Report}
+	if o.Split == "valid" && len(c.Valid) == 0 { // a share of the train rows
+		s.places.split = "train"
+	}
 	blocks := 0
 	for i, src := range list {
-		opened, err := openSource(src, i, c, &s.places)
+		opened, err := openSource(src, i, c, &s.places, o.Split)
 		if err != nil {
 			return nil, err
 		}
@@ -88,6 +92,11 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 	}
 	if c.Dedup != "" && c.Dedup != "none" {
 		if err := s.dedupe(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	if c.TokenCache {
+		if err := s.useCache(context.Background()); err != nil {
 			return nil, err
 		}
 	}
@@ -236,33 +245,52 @@ func (s *Stats) add(o Stats) {
 	s.Repaired += o.Repaired
 }
 
-// Fingerprint identifies what is read: a hash of the files' contents and of the keys of Config that choose and cut rows.
+// Fingerprint identifies what is read and in what order: a hash of the files' contents and of the keys of Config, but for
+// paths. It does not depend on the folders that files lie in.
 func (s *Stream) Fingerprint() (string, error) {
 	h := sha256.New()
-	c := s.config
-	fmt.Fprintf(h, "%d %v %s %s %s %v %q %s %s %v %s %s %v\n", c.Seq, c.Packing, c.Order, c.Overlength, c.Loss, c.ValidShare, c.ValidBy, c.UTF8,
-		c.Mix, c.Temperature, c.Until, c.Dedup, c.Similarity)
+	if err := s.config.hash(h); err != nil {
+		return "", err
+	}
 	for _, o := range s.sources {
-		fmt.Fprintf(h, "%q %q %q %v %v %d\n", o.Format, o.Where, o.Filter, o.Columns, o.Weight, o.Limit)
-		for i, p := range o.paths {
-			if o.known[i] != "" {
-				fmt.Fprintf(h, "%s %s\n", path.Base(p), o.known[i])
-				continue
-			}
-			f, err := os.Open(p)
-			if err != nil {
-				return "", err
-			}
-			sum := sha256.New()
-			_, err = io.Copy(sum, f)
-			f.Close()
-			if err != nil {
-				return "", fmt.Errorf("%s: %w", p, err)
-			}
-			fmt.Fprintf(h, "%s %x\n", filepath.Base(p), sum.Sum(nil))
+		if err := o.hash(h); err != nil {
+			return "", err
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// hash writes the keys that apply to all sources.
+func (c Config) hash(w io.Writer) error {
+	c.Train, c.Valid, c.Test, c.Cache = nil, nil, nil, ""
+	return json.NewEncoder(w).Encode(c)
+}
+
+// hash writes the settings and the content of a source.
+func (o *source) hash(w io.Writer) error {
+	settings := o.Source
+	settings.Path = ""
+	if err := json.NewEncoder(w).Encode(settings); err != nil {
+		return err
+	}
+	for i, p := range o.paths {
+		if o.known[i] != "" {
+			fmt.Fprintf(w, "%s %s\n", path.Base(p), o.known[i])
+			continue
+		}
+		f, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		sum := sha256.New()
+		_, err = io.Copy(sum, f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		fmt.Fprintf(w, "%s %x\n", filepath.Base(p), sum.Sum(nil))
+	}
+	return nil
 }
 
 var errCanceled = errors.New("data: reading was canceled")

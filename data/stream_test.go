@@ -156,7 +156,11 @@ func TestResume(t *testing.T) {
 	three.Mix, three.Dedup, three.Filter = "weights", "exact", "n % 7 != 3"
 	csv := Default()
 	csv.Seq, csv.Train = 64, Sources{{Path: write(t, "a.csv", "text\n"+strings.Repeat("\"the\ncat\"\nthe dog and the bird\n", 300))}}
-	for name, c := range map[string]Config{"one": one, "mixed": two, "drawn": three, "forward": csv} {
+	cached := two
+	cached.TokenCache, cached.Cache = true, t.TempDir()
+	arrow := Default()
+	arrow.Seq, arrow.Train = 64, Sources{{Path: write(t, "a.arrow", string(arrowBytes(t, false))), Weight: 20.5, Where: "kind=odd", Columns: map[string]string{"messages": "none"}}}
+	for name, c := range map[string]Config{"one": one, "mixed": two, "drawn": three, "forward": csv, "cached": cached, "arrow": arrow} {
 		for _, tokens := range []int{windowTokens, 1000} {
 			small := func() *Stream {
 				s := open(t, c, "train")
@@ -184,7 +188,7 @@ func TestResume(t *testing.T) {
 				}
 			}
 			cut := small()
-			for i := 0; i < len(want); i += 7 {
+			for i := 0; i < len(want); i += 17 {
 				text, _ := json.Marshal(states[i])
 				var st State
 				if err := json.Unmarshal(text, &st); err != nil {

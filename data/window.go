@@ -320,7 +320,11 @@ func (s *Stream) example(d drawn, st *Stats) (_ Example, isText bool, _ error) {
 
 // documents makes the documents of a row.
 func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
-	ex, isText, err := s.example(d, st)
+	read := s.example
+	if d.entry.name == cachedName {
+		read = s.cachedExample
+	}
+	ex, isText, err := read(d, st)
 	if err != nil || len(ex.IDs) == 0 && st.Unwanted > 0 {
 		return nil, err
 	}

@@ -235,11 +235,12 @@ func (r *run) judge(ctx context.Context) (*measure, error) {
 // step does one optimizer step. Until it moves the parameters nothing has changed but the gradients, so it can be given up.
 func (r *run) step(ctx context.Context) (Metric, error) {
 	s := &r.state
+	asked := r.Now()
 	packs, err := r.take(ctx)
 	if err != nil {
 		return Metric{}, err
 	}
-	m := Metric{Step: s.Step, LR: r.Config.Schedule.Rate(s.Step, s.Steps, r.Config.LR)}
+	m := Metric{Step: s.Step, DataWait: r.Now() - asked, LR: r.Config.Schedule.Rate(s.Step, s.Steps, r.Config.LR)}
 	for _, p := range packs {
 		m.Tokens += int64(len(p.IDs))
 		m.Supervised += int64(p.Supervised)
@@ -375,7 +376,8 @@ func (r *run) record(m *Metric) error {
 	if err := r.log.write(*m); err != nil {
 		return err
 	}
-	values := []scalar{{"train/loss", m.Loss}, {"train/grad_norm", m.GradNorm}, {"train/lr", m.LR}, {"train/tokens_per_second", r.pace.tokensPerSec()}}
+	values := []scalar{{"train/loss", m.Loss}, {"train/grad_norm", m.GradNorm}, {"train/lr", m.LR}, {"train/tokens_per_second", r.pace.tokensPerSec()},
+		{"train/data_wait", m.DataWait}}
 	if m.Eval != nil {
 		values = append(values, scalar{"held/loss", m.Eval.Loss}, scalar{"held/token_accuracy", m.Eval.Accuracy}, scalar{"held/exact_match", m.Eval.Exact})
 	}
@@ -430,6 +432,9 @@ func (r *run) finish(ctx context.Context) (*Result, error) {
 	r.pull()
 	for _, p := range r.params {
 		res.Params += int64(len(p.Data))
+	}
+	for _, m := range r.metrics {
+		res.DataWait += m.DataWait
 	}
 	if n := len(r.metrics); n > 0 {
 		res.FirstLoss = r.metrics[0].Loss

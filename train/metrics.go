@@ -22,6 +22,7 @@ type Metric struct {
 	Tokens     int64    `json:"tokens"`            // of this step, without filling
 	Supervised int64    `json:"supervised_tokens"` // of this step
 	Seconds    float64  `json:"seconds"`           // since the run began, interruptions left out
+	DataWait   float64  `json:"data_wait"`         // seconds of this step in which training waited for data
 	Eval       *Quality `json:"eval,omitempty"`    // held-out data after this step
 }
 

@@ -12,6 +12,7 @@ type Result struct {
 	Supervised   int64    `json:"supervised_tokens"`
 	Seconds      float64  `json:"seconds"` // of training steps, evaluations left out
 	TokensPerSec float64  `json:"tokens_per_second"`
+	DataWait     float64  `json:"data_wait"` // seconds in which steps waited for data
 	PeakMemory   int64    `json:"peak_memory_bytes"`
 	Params       int64    `json:"trained_values"`
 	FirstLoss    float64  `json:"first_loss"` // of the training data
@@ -43,5 +44,6 @@ func (r *Result) Table() [][]string {
 	}
 	return append(rows, []string{"steps", "", steps}, []string{"trained values", "", fmt.Sprint(r.Params)},
 		[]string{"tokens", "", fmt.Sprint(r.Tokens)}, []string{"tokens per second", "", fmt.Sprintf("%.0f", r.TokensPerSec)},
-		[]string{"time", "", secondsText(r.Seconds)}, []string{"peak memory", "", BytesText(r.PeakMemory)})
+		[]string{"time", "", secondsText(r.Seconds)},
+		[]string{"of it waiting for data", "", percent(r.DataWait / max(r.Seconds, 1e-9))}, []string{"peak memory", "", BytesText(r.PeakMemory)})
 }

@@ -92,9 +92,13 @@ func (d *Dict) Set(key string, v any) {
 
 // Template is a parsed template; safe for concurrent use.
 type Template struct {
+	source string
 	body       []stmt
 	generation bool // has a {% generation %} block
 }
+
+// Source is the text that was parsed.
+func (t *Template) Source() string { return t.source }
 
 // Parse reads a Jinja template.
 func Parse(template string) (*Template, error) { return parse(template, false) }
@@ -109,7 +113,7 @@ func parse(template string, exact bool) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Template{body, p.generation}, nil
+	return &Template{template, body, p.generation}, nil
 }
 
 // Render renders a conversation.

@@ -1,0 +1,278 @@
+package data
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"tune/internal/atomicfile"
+	"tune/internal/hint"
+)
+
+const (
+	cacheVersion = 1       // changes when rows are cached in another way
+	cacheRows    = 1 << 13 // of a record batch
+	cacheTokens  = 4 << 20
+	cachedName   = "cached tokens"
+)
+
+// cacheSchema is a row as tokens, before overlength is applied. labels is null where it equals ids. filtered and duplicates
+// are the rows that were passed over before this one.
+var cacheSchema = arrow.NewSchema([]arrow.Field{
+	{Name: "ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)},
+	{Name: "labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
+	{Name: "rejected_ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
+	{Name: "rejected_labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
+	{Name: "key", Type: arrow.BinaryTypes.String},
+	{Name: "counts", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)}, // role, is text, repaired, unwanted, filtered, duplicates
+}, nil)
+
+const numCounts = 6
+
+// useCache puts a mapped file of tokens in the place of each source. A file is made when there is none of the same content,
+// settings, template and tokenizer; all runs that agree in these share it.
+func (s *Stream) useCache(ctx context.Context) error {
+	dir := s.places.cache
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return hint.Errorf("set data.cache", "data: no folder for the token cache: %w", err)
+		}
+		dir = filepath.Join(user, "tune")
+	}
+	h := sha256.New()
+	if err := s.encoding(h); err != nil {
+		return err
+	}
+	for i, o := range s.sources {
+		if err := o.hash(h); err != nil { // what dedup drops depends on the sources before this one
+			return err
+		}
+		path := filepath.Join(dir, "tokens", hex.EncodeToString(h.Sum(nil))+".arrow")
+		if _, err := os.Stat(path); err != nil {
+			if err := s.makeCache(ctx, o, path); err != nil {
+				return err
+			}
+		}
+		cached, err := openCache(o, path)
+		if err != nil {
+			return err
+		}
+		s.sources[i] = cached
+	}
+	return nil
+}
+
+// encoding writes everything but the rows that tokens depend on.
+func (s *Stream) encoding(w io.Writer) error {
+	c := s.config
+	d := Default()
+	c.Seq, c.Packing, c.Order, c.Overlength = d.Seq, d.Packing, d.Order, d.Overlength
+	c.Mix, c.Temperature, c.Until = d.Mix, d.Temperature, d.Until
+	if err := c.hash(w); err != nil {
+		return err
+	}
+	side := ""
+	if c.ValidShare > 0 && len(c.Valid) == 0 {
+		side = s.options.Split
+	}
+	err := json.NewEncoder(w).Encode([]any{cacheVersion, side, s.options.Vocab, s.options.Pairs})
+	if t := s.options.Tokenizer; t != nil {
+		fmt.Fprintf(w, "%x %x\n", sha256.Sum256(t.JSON()), sha256.Sum256(t.ConfigJSON()))
+	}
+	if t := s.options.Template; t != nil {
+		fmt.Fprintf(w, "%x\n", sha256.Sum256([]byte(t.Source())))
+	}
+	return err
+}
+
+// openCache is the source that a cache file is.
+func openCache(o *source, path string) (*source, error) {
+	b, err := openLocal(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openFile(path, b, Default())
+	if err != nil {
+		return nil, hint.Errorf("remove the file; it is made anew", "token cache: %w", err)
+	}
+	c := &source{Source: o.Source, index: o.index, paths: o.paths, known: o.known, files: []file{f}, info: o.info, cut: -1, original: o,
+		formats: []formatEntry{{name: cachedName}}, keeps: []func(string) bool{nil}}
+	for i := range f.blocks() {
+		c.blocks = append(c.blocks, blockRef{0, i})
+	}
+	return c, nil
+}
+
+// makeCache tokenizes a source into a file, which is whole or absent.
+func (s *Stream) makeCache(ctx context.Context, o *source, path string) error {
+	if s.options.Report != nil {
+		s.options.Report(fmt.Sprintf("%s: writing tokens to %s", o.Path, path))
+	}
+	own := fmt.Sprintf("%s.%d", path, os.Getpid()) // another run may be making the same
+	f, err := atomicfile.Create(own)
+	if err == nil {
+		defer f.Abort()
+		if err = s.writeCache(ctx, o, f); err == nil {
+			err = f.Commit()
+		}
+	}
+	if err == nil {
+		err = os.Rename(own, path)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		err = hint.Errorf("make room, let data.cache name a folder on another disk, or set token_cache: false", "the disk of the token cache is full: %w", err)
+	}
+	return err
+}
+
+// cacheRow is a row on its way into the cache.
+type cacheRow struct {
+	drawn
+	stats   Stats
+	example Example
+	isText  bool
+	err     error
+}
+
+func (s *Stream) writeCache(ctx context.Context, o *source, w io.Writer) error {
+	out, err := ipc.NewFileWriter(w, ipc.WithSchema(cacheSchema))
+	if err != nil {
+		return err
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, cacheSchema)
+	defer b.Release()
+	rows, tokens := 0, 0
+	flush := func() error {
+		r := b.NewRecordBatch()
+		defer r.Release()
+		rows, tokens = 0, 0
+		if r.NumRows() == 0 {
+			return nil
+		}
+		return out.Write(r)
+	}
+	r := &reader{source: o, order: fileOrder, passes: 1}
+	defer r.close()
+	for done := false; !done; {
+		var chunk []cacheRow
+		for len(chunk) < chunkRows && !done {
+			d, ok, err := r.next()
+			if err != nil {
+				return err
+			}
+			if done = !ok; ok {
+				chunk = append(chunk, cacheRow{drawn: d})
+				r.counted(&chunk[len(chunk)-1].stats)
+			} else if len(chunk) > 0 {
+				r.counted(&chunk[len(chunk)-1].stats)
+			}
+		}
+		if ctx.Err() != nil {
+			return errCanceled
+		}
+		parallel(len(chunk), func(i int) {
+			c := &chunk[i]
+			c.example, c.isText, c.err = s.example(c.drawn, &c.stats)
+		})
+		for i := range chunk {
+			if chunk[i].err != nil {
+				return chunk[i].err
+			}
+			chunk[i].append(b)
+			rows, tokens = rows+1, tokens+chunk[i].example.size()
+			if rows >= cacheRows || tokens >= cacheTokens {
+				if err := flush(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+func (c *cacheRow) append(b *array.RecordBuilder) {
+	list := func(column int, xs []int32, null bool) {
+		l := b.Field(column).(*array.ListBuilder)
+		l.Append(!null)
+		if !null {
+			l.ValueBuilder().(*array.Int32Builder).AppendValues(xs, nil)
+		}
+	}
+	e, other := &c.example, c.example.Rejected
+	list(0, e.IDs, false)
+	list(1, e.Labels, slices.Equal(e.Labels, e.IDs))
+	if other == nil {
+		other = &Example{}
+	}
+	list(2, other.IDs, e.Rejected == nil)
+	list(3, other.Labels, e.Rejected == nil || slices.Equal(other.Labels, other.IDs))
+	b.Field(4).(*array.StringBuilder).Append(c.key(c.i))
+	flag := map[bool]int32{true: 1}
+	list(5, []int32{int32(e.Role), flag[c.isText], flag[c.repaired], int32(c.stats.Unwanted), int32(c.stats.Filtered), int32(c.stats.Duplicates)}, false)
+}
+
+// cachedExample reads a row of the cache as example would have made it, counts included.
+func (s *Stream) cachedExample(d drawn, st *Stats) (ex Example, isText bool, _ error) {
+	fail := func(err error) (Example, bool, error) {
+		return Example{}, false, hint.Errorf("remove the file; it is made anew", "token cache: %s: %w", d.key(d.i), err)
+	}
+	counts, _, err := d.ints("counts")
+	if err != nil || len(counts) != numCounts {
+		return fail(errors.Join(fmt.Errorf("expected %d counts, found %d", numCounts, len(counts)), err))
+	}
+	st.Repaired, st.Unwanted = st.Repaired+int(counts[2]), st.Unwanted+int(counts[3])
+	st.Filtered, st.Duplicates = st.Filtered+int(counts[4]), st.Duplicates+int(counts[5])
+	key, _, err := d.text("key")
+	if err != nil {
+		return fail(err)
+	}
+	if ex, _, err = s.cachedTokens(d, "ids", "labels"); err != nil {
+		return fail(err)
+	}
+	ex.Key, ex.Role = key, Role(counts[0])
+	if other, ok, err := s.cachedTokens(d, "rejected_ids", "rejected_labels"); err != nil {
+		return fail(err)
+	} else if ok {
+		other.Key, other.Role = key, Rejected
+		ex.Rejected = &other
+	}
+	return ex, counts[1] != 0, nil
+}
+
+func (s *Stream) cachedTokens(d drawn, ids, labels string) (ex Example, ok bool, err error) {
+	if ex.IDs, ok, err = d.ints(ids); err != nil || !ok {
+		return ex, ok, err
+	}
+	if ex.Labels, ok, err = d.ints(labels); err != nil {
+		return ex, false, err
+	}
+	if !ok {
+		ex.Labels = slices.Clone(ex.IDs)
+	}
+	if len(ex.Labels) != len(ex.IDs) {
+		return ex, false, fmt.Errorf("expected %d labels, found %d", len(ex.IDs), len(ex.Labels))
+	}
+	for i, id := range ex.IDs {
+		if id < 0 || id >= s.encoder.vocab || ex.Labels[i] >= s.encoder.vocab {
+			return ex, false, fmt.Errorf("expected token ids below %d, found %d and label %d", s.encoder.vocab, id, ex.Labels[i])
+		}
+	}
+	return ex, true, nil
+}
