@@ -92,7 +92,7 @@ func (d *Dict) Set(key string, v any) {
 
 // Template is a parsed template; safe for concurrent use.
 type Template struct {
-	source string
+	source     string
 	body       []stmt
 	generation bool // has a {% generation %} block
 }
