@@ -51,7 +51,7 @@ func (e *env) export(c *cli.Context) error {
 	if dir == "" {
 		dir = filepath.Join(r.Output, "adapter")
 	}
-	j, err := openJob(r, name, false)
+	j, err := openJob(r, name, false, newProgress(e.stderr).line)
 	if err != nil {
 		return err
 	}

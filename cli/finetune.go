@@ -34,6 +34,7 @@ type job struct {
 	tokenizer *tokenizer.Tokenizer
 	hash      string // of the base
 	streams   map[string]*data.Stream
+	say       func(string)
 	begin     map[string]data.State // where each stream begins
 	closers   []func()
 }
@@ -93,9 +94,9 @@ func readRecipe(c *cli.Context) (*recipes.Recipe, string, error) {
 	return r, short, nil
 }
 
-// openJob opens base, data and trainable of a recipe. The caller closes the job.
-func openJob(r *recipes.Recipe, name string, full bool) (_ *job, err error) {
-	j := &job{recipe: r, name: name, full: full, streams: map[string]*data.Stream{}, begin: map[string]data.State{}}
+// openJob opens base, data and trainable of a recipe. say is told of long steps. The caller closes the job.
+func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (_ *job, err error) {
+	j := &job{recipe: r, name: name, full: full, say: say, streams: map[string]*data.Stream{}, begin: map[string]data.State{}}
 	defer func() {
 		if err != nil {
 			j.close()
@@ -208,7 +209,8 @@ func (j *job) openData() error {
 		if split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
 			continue
 		}
-		s, err := data.Open(d, data.Options{Split: split, Seed: j.recipe.Seed, Tokenizer: j.tokenizer, Vocab: j.base.Spec.V, Template: template, Cache: cacheDir()})
+		s, err := data.Open(d, data.Options{Split: split, Seed: j.recipe.Seed, Tokenizer: j.tokenizer, Vocab: j.base.Spec.V, Template: template,
+			Cache: cacheDir(), Report: j.say})
 		if err != nil {
 			return err
 		}
@@ -216,6 +218,23 @@ func (j *job) openData() error {
 		j.streams[split], j.begin[split] = s, s.State()
 	}
 	return nil
+}
+
+// describe says what was found at each source of the training data.
+func (j *job) describe(say func(string)) {
+	for _, o := range j.streams["train"].Sources() {
+		text := fmt.Sprintf("data: %s: %s", o.Path, strings.Join(o.Format, "; "))
+		if o.Rows >= 0 {
+			text += fmt.Sprintf("; %d rows", o.Rows)
+		}
+		if o.Files > 1 {
+			text += fmt.Sprintf(" in %d files", o.Files)
+		}
+		if o.Pruned > 0 {
+			text += fmt.Sprintf(", %d row groups left unread", o.Pruned)
+		}
+		say(text)
+	}
 }
 
 // identify hashes base and data, so that a run is continued only with its own.

@@ -46,7 +46,8 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
-	j, err := openJob(r, name, full)
+	show := newProgress(e.stderr)
+	j, err := openJob(r, name, full, show.line)
 	if err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
-	show := newProgress(e.stderr)
+	j.describe(show.line)
 	show.line(fmt.Sprintf("%s: %s on %s, results in %s", j.name, c.Command.Name, r.Base, r.Output))
 	j.Progress = show.status
 	plan, err := j.Plan()

@@ -24,7 +24,7 @@ func planCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			j, err := openJob(r, name, c.Bool("full"))
+			j, err := openJob(r, name, c.Bool("full"), newProgress(e.stderr).line)
 			if err != nil {
 				return err
 			}

@@ -90,15 +90,7 @@ func (j *job) dataFacts() ([]train.Fact, error) {
 			continue
 		}
 		x := s.Stats()
-		text := fmt.Sprintf("%d rows read, %d examples in %d packs (%.1f %% full), %d tokens, %d supervised", x.Rows, x.Examples, x.Packs, 100*x.Fill(), x.Tokens, x.Supervised)
-		for _, lost := range []struct {
-			n    int
-			what string
-		}{{x.Truncated, "rows truncated"}, {x.Split, "rows split"}, {x.Dropped, "rows dropped"}, {x.Empty, "rows empty"}, {x.Lost, "tokens lost"}} {
-			if lost.n > 0 {
-				text += fmt.Sprintf(", %d %s", lost.n, lost.what)
-			}
-		}
+		text := fmt.Sprintf("%s; %d tokens, %d supervised", x.Line(), x.Tokens, x.Supervised)
 		facts = append(facts, train.Fact{Name: split, Value: text})
 	}
 	return facts, nil
