@@ -107,6 +107,10 @@ func (r row) ints(name string) (_ []int32, ok bool, err error) {
 	if !ok || err != nil {
 		return nil, false, err
 	}
+	var text string
+	if json.Unmarshal(raw, &text) == nil { // JSON text in a string, as CSV has it
+		raw = []byte(text)
+	}
 	var xs []int64
 	if err := json.Unmarshal(raw, &xs); err != nil {
 		return nil, false, fmt.Errorf("column %s: expected a list of integers, found %.60s", name, raw)

@@ -1,0 +1,211 @@
+package data
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// big says whether the tests run at the size that the claims are about: TUNE_BIG=1. They do by hand, for they take minutes
+// and gigabytes of disk.
+func big() bool { return os.Getenv("TUNE_BIG") != "" }
+
+// TestMemoryIsBounded streams files much larger than the memory it may take: 3 GB within 200 MB when asked for, else 48 MB
+// within 75 MB of heap, of which the windows take 32.
+func TestMemoryIsBounded(t *testing.T) {
+	size, most := int64(48<<20), int64(75<<20)
+	if big() {
+		size, most = 3<<30, 200<<20
+	}
+	for _, kind := range []string{"a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"} {
+		t.Run(kind, func(t *testing.T) { readBounded(t, kind, size, most) })
+	}
+}
+
+func readBounded(t *testing.T, kind string, size, most int64) {
+	path := filepath.Join(t.TempDir(), kind)
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	rows := writeBig(t, kind, w, size, strings.Repeat("the quick brown fox, ", 60))
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	c := Default()
+	c.Train, c.Order = Sources{{Path: path, Filter: "chars(fill) > 20"}}, "shuffled"
+	s := open(t, c, "train")
+	runtime.GC()
+	read, peak := 0, uint64(0)
+	for read < rows {
+		if _, err := s.Next(t.Context()); err != nil {
+			t.Fatalf("after %d of %d rows: %v", read, rows, err)
+		}
+		if n := s.Stats().Rows; n != read {
+			read = n
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapInuse)
+		}
+	}
+	info, _ := os.Stat(path)
+	t.Logf("%d MB: %d rows, heap up to %d MB, process up to %s", info.Size()>>20, read, peak>>20, highWater())
+	if int64(peak) > most {
+		t.Errorf("%d MB of heap, want at most %d", peak>>20, most>>20)
+	}
+}
+
+// highWater is the most memory that this process has had resident, where the system says.
+func highWater() string {
+	b, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return "an unknown amount"
+}
+
+type bigRow struct {
+	IDs  []int32 `parquet:"input_ids,list"`
+	Fill string  `parquet:"fill"`
+}
+
+// writeBig writes about size bytes of rows, before compression, and returns their number.
+func writeBig(t *testing.T, kind string, w *bufio.Writer, size int64, fill string) (rows int) {
+	t.Helper()
+	var pq *parquet.GenericWriter[bigRow]
+	gz := kind == "a.jsonl.gz"
+	var text strings.Builder
+	switch {
+	case kind == "a.parquet":
+		pq = parquet.NewGenericWriter[bigRow](w, parquet.MaxRowsPerRowGroup(50_000))
+	case kind == "a.csv":
+		w.WriteString("input_ids,fill\n")
+	}
+	for n := int64(0); n < size; rows++ {
+		n += int64(len(fill)) + 40
+		ids := []int32{int32(rows % 200), int32(rows / 200 % 200), 7}
+		switch {
+		case pq != nil:
+			if _, err := pq.Write([]bigRow{{ids, fmt.Sprint(rows, fill)}}); err != nil {
+				t.Fatal(err)
+			}
+		case kind == "a.csv":
+			fmt.Fprintf(w, "\"[%d,%d,7]\",\"%d%s\"\n", ids[0], ids[1], rows, fill)
+		case gz:
+			fmt.Fprintf(&text, "{\"input_ids\":[%d,%d,7],\"fill\":\"%d%s\"}\n", ids[0], ids[1], rows, fill)
+			if text.Len() > 1<<20 {
+				w.WriteString(packed(t, ".gz", text.String())) // members of one file
+				text.Reset()
+			}
+		default:
+			fmt.Fprintf(w, "{\"input_ids\":[%d,%d,7],\"fill\":\"%d%s\"}\n", ids[0], ids[1], rows, fill)
+		}
+	}
+	if gz {
+		w.WriteString(packed(t, ".gz", text.String()))
+	}
+	if pq != nil {
+		if err := pq.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rows
+}
+
+// TestResumeReadsNothingTwice continues in the middle of a long file, 10 million rows when asked for: what is read then is a
+// window, whatever stands before it, and the packs are those of a stream that was never cut.
+func TestResumeReadsNothingTwice(t *testing.T) {
+	rows, window := 200_000, 2_000
+	if big() {
+		rows, window = 10_000_000, windowRows
+	}
+	for _, kind := range []string{"a.jsonl", "a.csv", "a.parquet"} {
+		path := filepath.Join(t.TempDir(), kind)
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriterSize(f, 1<<20)
+		n := writeBig(t, kind, w, 40*int64(rows), "")
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		c := Default()
+		c.Train, c.Seq = Sources{{Path: path}}, 512
+		start := func() (*Stream, *countingBlob) {
+			s := open(t, c, "train")
+			s.loader.rows = window
+			count := &countingBlob{}
+			switch f := s.sources[0].files[0].(type) {
+			case *lineFile:
+				count.blob, f.blob = f.blob, count
+			case *csvFile:
+				count.blob, f.blob = f.blob, count
+			case *parquetFile:
+				count.blob, f.blob = f.blob, count
+			}
+			return s, count
+		}
+		s, _ := start()
+		for s.Stats().Rows < n/2 {
+			if _, err := s.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := json.Marshal(s.State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []*Pack
+		for range 20 {
+			p, err := s.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, p)
+		}
+		s.Close()
+		cut, count := start()
+		count.n = 0
+		var st State
+		if err := json.Unmarshal(text, &st); err != nil {
+			t.Fatal(err)
+		}
+		if err := cut.Seek(st); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			p, err := cut.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(p, want[i]) {
+				t.Fatalf("%s: pack %d after the cut differs", kind, i)
+			}
+		}
+		cut.Close() // waits for what is read ahead
+		info, _ := os.Stat(path)
+		t.Logf("%s: %d rows, %d bytes; continued in the middle by reading %d bytes; the state takes %d", kind, n, info.Size(), count.n, len(text))
+		const blocks = 4 * lineBlock // a window and the one ahead, each in whole blocks
+		if !big() {
+			if kind == "a.csv" && count.n > info.Size()/4 {
+				t.Errorf("%s: %d of %d bytes read", kind, count.n, info.Size())
+			}
+		} else if count.n > blocks {
+			t.Errorf("%s: %d bytes read, want at most %d", kind, count.n, blocks)
+		}
+	}
+}
