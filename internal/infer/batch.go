@@ -2,11 +2,169 @@ package infer
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
 
+	"tune/internal/graph"
 	"tune/internal/model"
+	"tune/internal/nn"
 	"tune/kernels"
 )
+
+// Batch answers many requests at a time. What several begin with is read once. The answer to one depends on its own tokens alone,
+// to the last bit: not on what else is asked, nor in what order, nor on the number of workers. (Products of few rows add up in
+// another order, therefore a pass never has less than leastRows.) Not for use from several goroutines.
+type Batch struct {
+	m      *model.Model
+	t      model.Trainable
+	params []model.Param
+	pool   *kernels.Pool
+	store  *graph.Store
+	pages  *pages
+	pass   pass
+	steps  map[int]*graph.Session // rows -> one token of each sequence, with logits
+	passes map[[2]int]*graph.Session
+	heads  map[int]*graph.Session
+}
+
+const (
+	leastRows = 12  // two panels of a product; more than the eight rows up to which products go another way
+	passRows  = 512 // tokens of a full pass
+	stepRows  = 18  // sequences that are continued together at most: three panels
+)
+
+// passSizes are the rows passes are compiled for.
+var passSizes = []int{leastRows, 24, 48, 96, 192, 288, 384, passRows}
+
+// NewBatch prepares a model, with what was trained on it or nil; its dropout is off.
+func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
+	b := &Batch{m: m, pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
+	if t != nil {
+		b.t, b.params = model.NoDropout(t), t.Params()
+	}
+	p, err := b.stepProgram(leastRows)
+	if err != nil {
+		return nil, err
+	}
+	if b.store, err = graph.NewStore(graph.NewHost(pool), p); err != nil {
+		return nil, err
+	}
+	for _, p := range b.params {
+		copy(b.store.Param(p.Name), p.Data)
+	}
+	b.steps[leastRows], err = b.store.Bind(p)
+	return b, err
+}
+
+// Close gives the memory back.
+func (b *Batch) Close() { b.store.Close() }
+
+// stepProgram reads one token of each of n sequences and gives the logits of what follows (n, V).
+func (b *Batch) stepProgram(n int) (*graph.Program, error) {
+	g := graph.New()
+	in := b.m.Batch(g, n)
+	in.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
+		return g.Apply(&attendStep{a: a, p: b.pages, pass: &b.pass, layer: layer, n: n}, q, k, v)[0]
+	}
+	return g.Compile(graph.Options{}, nn.Linear(b.m.Hidden(in, b.t), b.m.Exact, b.m.Head(in, b.t))[0])
+}
+
+// step is the session that continues n sequences.
+func (b *Batch) step(n int) (*graph.Session, error) {
+	return bind(b, b.steps, n, b.stepProgram)
+}
+
+// bind returns the session under a key, made at the first call.
+func bind[K comparable](b *Batch, have map[K]*graph.Session, key K, program func(K) (*graph.Program, error)) (*graph.Session, error) {
+	if s := have[key]; s != nil {
+		return s, nil
+	}
+	p, err := program(key)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.store.Bind(p)
+	if err == nil {
+		have[key] = s
+	}
+	return s, err
+}
+
+// read runs a pass: tokens at their positions, b.pass saying what each sees. It returns the hidden states (rows, C), valid until
+// another session runs.
+func (b *Batch) read(ids, pos []int32, pages int) ([]float32, error) {
+	size := passSizes[slices.IndexFunc(passSizes, func(n int) bool { return n >= len(ids) })]
+	const round = 64 // so that few programs do for many requests
+	s, err := bind(b, b.passes, [2]int{size, (pages + round - 1) / round * round}, func(key [2]int) (*graph.Program, error) {
+		g := graph.New()
+		in := b.m.Batch(g, key[0])
+		in.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
+			return g.Apply(&attendPass{a: a, p: b.pages, pass: &b.pass, layer: layer, n: key[0], pages: key[1]}, q, k, v)[0]
+		}
+		return g.Compile(graph.Options{}, b.m.Hidden(in, b.t))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.feed(s, ids, pos); err != nil {
+		return nil, err
+	}
+	return s.Output(0), nil
+}
+
+// feed runs a session on tokens; rows that are left over read token 0 and are seen by nobody.
+func (b *Batch) feed(s *graph.Session, ids, pos []int32) error {
+	b.pass.n = len(ids)
+	for name, from := range map[string][]int32{"ids": ids, "pos": pos} {
+		if in := s.Ints(name); in != nil { // pos is absent when no layer rotates
+			clear(in[copy(in, from):])
+		}
+	}
+	return s.RunAll()
+}
+
+// headBytes bounds the logits in memory.
+const headBytes = 24 << 20
+
+// headRows are the rows whose logits are computed at once.
+func (b *Batch) headRows(want int) int {
+	most := max(headBytes/4/b.m.V, leastRows)
+	if want <= leastRows {
+		return leastRows
+	}
+	return min(most, 96)
+}
+
+// logits takes hidden states (rows, C) to logits, some rows at a time: each is called with the first of them and their logits, which
+// are valid during the call.
+func (b *Batch) logits(hidden []float32, each func(row int, z []float32) error) error {
+	c, rows := b.m.C, len(hidden)/b.m.C
+	for row := 0; row < rows; {
+		size := b.headRows(rows - row)
+		s, err := bind(b, b.heads, size, func(n int) (*graph.Program, error) {
+			g := graph.New()
+			in := b.m.Batch(g, n)
+			return g.Compile(graph.Options{}, nn.Linear(g.Input("x", graph.Shape{n, c}), b.m.Exact, b.m.Head(in, b.t))[0])
+		})
+		if err != nil {
+			return err
+		}
+		n := min(size, rows-row)
+		x := s.Floats("x")
+		clear(x[copy(x, hidden[row*c:(row+n)*c]):])
+		if err := s.RunAll(); err != nil {
+			return err
+		}
+		if err := each(row, s.Output(0)[:n*b.m.V]); err != nil {
+			return err
+		}
+		row += n
+	}
+	return nil
+}
+
+// check refuses tokens the model does not know and sequences it cannot see whole.
+func (b *Batch) check(ids []int32, most int) error { return check(b.m, ids, most) }
 
 // Text is tokens of which those from From on are scored, each given all before it. From is at least 1.
 type Text struct {
@@ -20,75 +178,15 @@ type Score struct {
 	Greedy   bool      // each of them is the likeliest at its place
 }
 
-// Prompt is tokens to be continued.
-type Prompt struct {
-	IDs []int32
-	Options
-	More func(id int32) bool // told every token as it comes; false ends the answer behind it. nil: true
-}
-
-// Answer is a continuation.
-type Answer struct {
-	IDs    []int32
-	Reason string // Stopped, Length, Full, or Enough
-}
-
-// Enough is the reason of an answer that its Prompt's More ended.
-const Enough = "enough"
-
-var errEnough = errors.New(Enough)
-
-// Batch answers many requests at a time. Not for use from several goroutines.
-type Batch struct{ e *Engine }
-
-// NewBatch prepares a model, with what was trained on it or nil.
-func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
-	e, err := New(m, t, pool)
-	return &Batch{e}, err
-}
-
-// Close gives the memory back.
-func (b *Batch) Close() { b.e.Close() }
-
 // Score calls done once for every text, in any order.
 func (b *Batch) Score(ctx context.Context, texts []Text, done func(i int, s Score) error) error {
 	for i, t := range texts {
-		if err := ctx.Err(); err != nil {
-			return err
+		if err := b.check(t.IDs, b.m.Positions+1); err != nil { // the last one is not read
+			return fmt.Errorf("text %d: %w", i, err)
 		}
-		logp, hit, err := b.e.rate(t.IDs)
-		if err != nil {
-			return err
-		}
-		s := Score{LogProbs: logp[t.From-1:], Greedy: true}
-		for _, h := range hit[t.From-1:] {
-			s.Greedy = s.Greedy && h == 1
-		}
-		if err := done(i, s); err != nil {
-			return err
+		if t.From < 1 || t.From >= len(t.IDs) {
+			return fmt.Errorf("text %d: expected tokens to score and one before them, found %d tokens, scored from %d on", i, len(t.IDs), t.From)
 		}
 	}
-	return nil
-}
-
-// Generate calls done once for every prompt, in any order.
-func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int, a Answer) error) error {
-	for i, p := range prompts {
-		ids, reason, err := b.e.Generate(ctx, p.IDs, p.Options, func(id int32) error {
-			if p.More != nil && !p.More(id) {
-				return errEnough
-			}
-			return nil
-		})
-		if err == errEnough {
-			reason, err = Enough, nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := done(i, Answer{ids, reason}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return newScoring(b, texts, done).run(ctx)
 }

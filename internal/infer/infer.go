@@ -139,16 +139,19 @@ func (e *Engine) Next(ids []int32) ([]float32, error) {
 	return e.step.Output(0), nil
 }
 
-func (e *Engine) check(ids []int32) error {
+func (e *Engine) check(ids []int32) error { return check(e.m, ids, e.m.Positions) }
+
+// check refuses tokens a model does not know, and more of them than most.
+func check(m *model.Model, ids []int32, most int) error {
 	if len(ids) == 0 {
 		return fmt.Errorf("expected at least one token, found none")
 	}
-	if len(ids) > e.m.Positions {
-		return hint.Errorf("shorten the text, or use a model with a longer context", "expected at most %d tokens, the model's context, found %d", e.m.Positions, len(ids))
+	if len(ids) > most {
+		return hint.Errorf("shorten the text, or use a model with a longer context", "expected at most %d tokens, the model's context, found %d", most, len(ids))
 	}
 	for i, id := range ids {
-		if id < 0 || int(id) >= e.m.V {
-			return fmt.Errorf("token %d: expected an id below %d, found %d", i, e.m.V, id)
+		if id < 0 || int(id) >= m.V {
+			return fmt.Errorf("token %d: expected an id below %d, found %d", i, m.V, id)
 		}
 	}
 	return nil
@@ -215,19 +218,13 @@ func (e *Engine) Generate(ctx context.Context, prompt []int32, o Options, emit f
 
 // Score returns the log-probability, in nats, of each token but the first given those before it: len(ids)-1 values.
 func (e *Engine) Score(ids []int32) ([]float32, error) {
-	logp, _, err := e.rate(ids)
-	return logp, err
-}
-
-// rate is Score; hit is 1 where a token is the likeliest at its place.
-func (e *Engine) rate(ids []int32) (logp, hit []float32, err error) {
 	if err := e.check(ids); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	n := (len(ids) + scoreStep - 1) / scoreStep * scoreStep
 	s, err := e.scorer(n)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	in := map[string][]int32{"ids": s.Ints("ids"), "pos": s.Ints("pos"), "start": s.Ints("start"), "labels": s.Ints("labels")}
 	for i := range n {
@@ -245,15 +242,15 @@ func (e *Engine) rate(ids []int32) (logp, hit []float32, err error) {
 		}
 	}
 	if err := s.RunAll(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	logp, hit = slices.Clone(s.Output(0)[:len(ids)-1]), slices.Clone(s.Output(1)[:len(ids)-1])
+	logp := slices.Clone(s.Output(0)[:len(ids)-1])
 	for i, v := range logp {
 		if math.IsNaN(float64(v)) {
-			return nil, nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
+			return nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
 		}
 	}
-	return logp, hit, nil
+	return logp, nil
 }
 
 func (e *Engine) scorer(n int) (*graph.Session, error) {
@@ -262,8 +259,8 @@ func (e *Engine) scorer(n int) (*graph.Session, error) {
 	}
 	g := graph.New()
 	b := e.m.Batch(g, n)
-	logp, hit := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
-	p, err := g.Compile(graph.Options{}, logp, hit)
+	logp, _ := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
+	p, err := g.Compile(graph.Options{}, logp)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"tune/internal/rng"
+	"tune/kernels"
 )
 
 // Sampling says how the next token is chosen. The zero value takes the likeliest. Steps follow in the order of the fields.
@@ -55,6 +56,9 @@ func newSampler(s Sampling, vocabulary int) *sampler {
 
 // next chooses a token; n is the number of the choice, which alone decides the random number used.
 func (s *sampler) next(logits []float32, n int) int32 {
+	if s.Temperature == 0 && (s.RepetitionPenalty == 0 || s.RepetitionPenalty == 1) {
+		return int32(kernels.ArgMax(logits))
+	}
 	s.list = s.list[:0]
 	top := candidate{x: math.Inf(-1)}
 	for id, v := range logits {

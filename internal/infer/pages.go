@@ -1,0 +1,155 @@
+package infer
+
+import (
+	"tune/internal/graph"
+	"tune/kernels"
+)
+
+// pages is memory for keys and values of all layers, a page of kernels.PageRows tokens at a time. Sequences that begin alike share
+// pages. Page 0 stands for the rows of the pass under way.
+type pages struct {
+	width int           // K·D
+	k, v  [][][]float32 // (layer)(page)(PageRows, K·D)
+	users []int32       // sequences that hold the page
+	free  []int32
+}
+
+func newPages(layers, width int) *pages {
+	p := &pages{width: width, k: make([][][]float32, layers), v: make([][][]float32, layers), users: []int32{1}}
+	for l := range layers {
+		p.k[l], p.v[l] = make([][]float32, 1), make([][]float32, 1)
+	}
+	return p
+}
+
+// take returns a page that nobody uses.
+func (p *pages) take() int32 {
+	if n := len(p.free); n > 0 {
+		id := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.users[id] = 1
+		return id
+	}
+	size := kernels.PageRows * p.width
+	for l := range p.k {
+		p.k[l], p.v[l] = append(p.k[l], make([]float32, size)), append(p.v[l], make([]float32, size))
+	}
+	p.users = append(p.users, 1)
+	return int32(len(p.users) - 1)
+}
+
+// drop ends one use of each page.
+func (p *pages) drop(ids []int32) {
+	for _, id := range ids {
+		if p.users[id]--; p.users[id] == 0 {
+			p.free = append(p.free, id)
+		}
+	}
+}
+
+// share returns the pages of the first n tokens of a sequence for another one: whole pages are used by both, of the last one the
+// rows are copied.
+func (p *pages) share(of []int32, n int) (ids []int32) {
+	whole := n / kernels.PageRows
+	for _, id := range of[:whole] {
+		p.users[id]++
+		ids = append(ids, id)
+	}
+	if rest := n % kernels.PageRows * p.width; rest > 0 {
+		id := p.take()
+		for l := range p.k {
+			copy(p.k[l][id][:rest], p.k[l][of[whole]])
+			copy(p.v[l][id][:rest], p.v[l][of[whole]])
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// kept is rows of a pass whose keys and values stay: n rows from row on, to row at of a page.
+type kept struct {
+	row, n int
+	page   int32
+	at     int
+}
+
+// keep adds rows of a pass that are tokens first ... first+n-1 of a sequence with these pages.
+func keep(list []kept, row, n, first int, ids []int32) []kept {
+	for n > 0 {
+		at := first % kernels.PageRows
+		m := min(n, kernels.PageRows-at)
+		list = append(list, kept{row, m, ids[first/kernels.PageRows], at})
+		row, n, first = row+m, n-m, first+m
+	}
+	return list
+}
+
+// store copies what is kept of a layer's keys and values (N, K·D).
+func (p *pages) store(list []kept, layer int, k, v []float32) {
+	w := p.width
+	for _, x := range list {
+		copy(p.k[layer][x.page][x.at*w:(x.at+x.n)*w], k[x.row*w:])
+		copy(p.v[layer][x.page][x.at*w:(x.at+x.n)*w], v[x.row*w:])
+	}
+}
+
+// pass is what the attention of all layers needs to know of the tokens that are read together.
+type pass struct {
+	n     int // rows in use
+	paged kernels.Paged
+	kept  []kept
+}
+
+// attendPass is attention of a pass over pages and the pass' own rows.
+type attendPass struct {
+	graph.NoGrad
+	a     kernels.Attention
+	p     *pages
+	pass  *pass
+	layer int
+	n     int
+	pages int // most pages of a pass
+}
+
+// Info describes the op.
+func (o *attendPass) Info() graph.Info {
+	return graph.Info{Name: "paged attention", Out: []graph.Shape{{o.n, o.a.H * o.a.D}}, Scratch: o.a.PagedScratch(o.pages)}
+}
+
+// Host runs the op.
+func (o *attendPass) Host(a *graph.Args) func() {
+	return func() {
+		x := &o.pass.paged
+		x.O, x.Q, x.K, x.V, x.Scratch = a.Out[0], a.In[0], o.p.k[o.layer], o.p.v[o.layer], a.Tmp
+		x.K[0], x.V[0] = a.In[1], a.In[2]
+		clear(x.O[o.pass.n*o.a.H*o.a.D:])
+		o.a.ForwardPaged(a.Pool, x)
+		o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
+	}
+}
+
+// attendStep is attention of one token of each of several sequences over their pages.
+type attendStep struct {
+	graph.NoGrad
+	a     kernels.Attention
+	p     *pages
+	pass  *pass
+	layer int
+	n     int
+}
+
+// Info describes the op.
+func (o *attendStep) Info() graph.Info {
+	return graph.Info{Name: "paged step", Out: []graph.Shape{{o.n, o.a.H * o.a.D}}}
+}
+
+// Host runs the op.
+func (o *attendStep) Host(a *graph.Args) func() {
+	return func() {
+		o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
+		x := &o.pass.paged
+		x.O, x.Q, x.K, x.V = a.Out[0], a.In[0], o.p.k[o.layer], o.p.v[o.layer]
+		clear(x.O[o.pass.n*o.a.H*o.a.D:])
+		o.a.PagedSteps(a.Pool, x)
+	}
+}
