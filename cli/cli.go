@@ -39,6 +39,7 @@ func commands(e *env) []*cli.Command {
 		planCommand(e),
 		generateCommand(e),
 		scoreCommand(e),
+		perplexityCommand(e),
 		mergeCommand(e),
 		convertCommand(e),
 		quantizeCommand(e),

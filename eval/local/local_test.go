@@ -48,7 +48,7 @@ type golden struct {
 	}
 }
 
-func readGolden(t *testing.T, name string) (g golden) {
+func readGolden(t testing.TB, name string) (g golden) {
 	t.Helper()
 	text, err := os.ReadFile(testkit.Shared(t, "evalgold/"+name+".json"))
 	if err != nil {
@@ -221,6 +221,89 @@ func TestRolling(t *testing.T) {
 
 // rollingLimit is for the mean of a token: what ../shared/goldens asks of a float32 implementation. 8e-6 was measured.
 const rollingLimit = 1e-5
+
+// Perplexities of ../shared/evalgold, computed there with transformers in float32, and by llama-perplexity with a kernel of its own
+// arithmetic: llamaLimit is relative, for the running perplexity of a few hundred tokens; 3e-4 was measured.
+const (
+	perplexityLimit = 1e-5 // nats of a token, in the mean
+	llamaLimit      = 2e-3
+)
+
+func TestPerplexity(t *testing.T) {
+	text, err := os.ReadFile(testkit.Shared(t, "data/text/wikitext-2-raw/wiki.test.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gold struct {
+		Chunks struct {
+			Running []float64 `json:"cumulative_ppl"`
+		} `json:"chunks_512_no_bos"`
+		Stride struct {
+			Windows [][2]float64 `json:"per_window_nll_sum_and_count"`
+		} `json:"stride_512_128"`
+	}
+	raw, err := os.ReadFile(testkit.Shared(t, "evalgold/ppl.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &gold); err != nil {
+		t.Fatal(err)
+	}
+	x := smolLM2(t, qtype.BF16, Options{Exact: true})
+	const pieces = 2
+	halves, err := x.Perplexity(context.Background(), string(text), Reading{Context: 512, Pieces: pieces}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, llama := range []float64{12.9575, 21.4026} { // ../shared/evalgold/llama_perplexity.json
+		got, want := halves.Running[i], gold.Chunks.Running[i]
+		t.Logf("%d pieces: perplexity %.5f, transformers %.5f, llama-perplexity %.4f", i+1, got, want, llama)
+		if math.Abs(math.Log(got/want)) > perplexityLimit || math.Abs(math.Log(got/llama)) > llamaLimit {
+			t.Errorf("%d pieces: perplexity %g, want %g, llama-perplexity %g", i+1, got, want, llama)
+		}
+	}
+	if halves.Tokens != 255*pieces || halves.Perplexity != halves.Running[pieces-1] || math.Abs(halves.Error/halves.Perplexity-0.142) > 0.02 {
+		t.Errorf("%+v", halves)
+	}
+	strided, err := x.Perplexity(context.Background(), string(text), Reading{Context: 512, Stride: 128, Pieces: pieces}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, n := 0.0, 0.0
+	for _, w := range gold.Stride.Windows[:pieces] {
+		sum, n = sum+w[0], n+w[1]
+	}
+	if float64(strided.Tokens) != n || math.Abs(strided.NLL-sum/n) > perplexityLimit {
+		t.Errorf("%+v, want %g of %g tokens", strided, sum/n, n)
+	}
+}
+
+func TestReadings(t *testing.T) {
+	x := lex(t, Options{})
+	for _, r := range []Reading{{Context: 3}, {Context: 2000}, {Context: 64, Stride: 65}, {Context: 64, Stride: -1}, {Context: 64}} {
+		if _, err := x.Perplexity(context.Background(), "a few words", r, nil); err == nil {
+			t.Errorf("%+v was accepted", r)
+		}
+	}
+	for text, want := range map[string]int{"": 1, "a": 1, " a": 2, "a b\n": 3, "a\x1cb": 2} { // Python's
+		if got := words(text); got != want {
+			t.Errorf("%q: %d words, want %d", text, got, want)
+		}
+	}
+	// The rolling sum is the request's, by the word and by the byte.
+	const text = "This Agreement shall be governed by the laws of New York.\n"
+	p, err := x.Perplexity(context.Background(), text, Reading{Context: 8, Rolling: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answers(t, lex(t, Options{Context: 8}), []ask.Request{{Kind: ask.Rolling, Context: text}})[0]
+	if sum := -p.NLL * float64(p.Tokens); math.Abs(sum-a.LogProb) > 1e-9 || p.Tokens != a.Tokens || p.Pieces < 2 {
+		t.Errorf("%+v, the request gives %+v", p, a)
+	}
+	if math.Abs(*p.Bits-math.Log2(*p.Byte)) > 1e-12 || math.Abs(math.Log(*p.Word)*12-math.Log(*p.Byte)*float64(len(text))) > 1e-9 {
+		t.Errorf("%v %v %v", *p.Word, *p.Byte, *p.Bits)
+	}
+}
 
 // Greedy answers of few-shot prompts, stop strings found inside a token.
 func TestGeneration(t *testing.T) {
