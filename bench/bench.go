@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train)},
 		{"prefill", b.eachModel((*bencher).prefill)}, {"decode", b.eachModel((*bencher).decode)},
-		{"quantize", b.quantize},
+		{"decode", b.eachModel((*bencher).decodeMany)}, {"quantize", b.quantize},
 	}
 	for _, s := range steps {
 		if !slices.Contains(o.Parts, s.part) {

@@ -36,7 +36,7 @@ func TestRows(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 	}
-	want := []string{"train/lora/4x128/x", "train/full/4x128/x", "prefill/128/x", "decode/1/x"}
+	want := []string{"train/lora/4x128/x", "train/full/4x128/x", "prefill/128/x", "decode/1/x", "decode/16/x"}
 	if !slices.Equal(names, want) || !slices.Equal(told, names) {
 		t.Errorf("got %v, told %v, want %v", names, told, want)
 	}

@@ -204,3 +204,36 @@ func (b *bencher) decode(x Model, m *model.Model) error {
 	b.add("decode/1"+x.Suffix, "tokens/s", took, answer, answer*bytes, reading, train.PeakMemory())
 	return nil
 }
+
+// decodeMany measures answers that grow together, behind prompts of 64 tokens of which all but one are the same: reading them is a small
+// part of it.
+func (b *bencher) decodeMany(x Model, m *model.Model) error {
+	const prompt, answer, sequences = 64, 64, 16
+	b.raise(arithmetic)
+	fresh()
+	e, err := infer.NewBatch(m, nil, b.Pool)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	var prompts []infer.Prompt
+	for i := range sequences {
+		p := infer.Prompt{Options: infer.Options{MaxTokens: answer}}
+		for j := range prompt - 1 {
+			p.IDs = append(p.IDs, token(j, m.V))
+		}
+		prompts = append(prompts, infer.Prompt{IDs: append(p.IDs, token(1000+i, m.V)), Options: p.Options})
+	}
+	took, err := b.repeat(func() error { return e.Generate(b.ctx, prompts, func(int, infer.Answer) error { return nil }) })
+	if err != nil {
+		return err
+	}
+	var ops float64
+	for _, p := range m.Modules() {
+		if p.Kind != model.Embedding {
+			ops += 2 * float64(p.Out) * float64(p.In)
+		}
+	}
+	b.add(fmt.Sprintf("decode/%d%s", sequences, x.Suffix), "tokens/s", took, sequences*answer, sequences*answer*ops, arithmetic, train.PeakMemory())
+	return nil
+}
