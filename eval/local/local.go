@@ -119,14 +119,27 @@ func (x *Model) parseTemplate() (*chat.Template, error) {
 	return t, nil
 }
 
-// Answer calls done once for every request: those that score, then those that generate.
+// block is how many requests are made tokens of at a time: those of a large task are too many to hold.
+const block = 4096
+
+// Answer calls done once for every request; of each block those that score come first, then those that generate.
 func (x *Model) Answer(ctx context.Context, requests []ask.Request, done func(i int, a ask.Answer) error) error {
+	for from := 0; from < len(requests); from += block {
+		if err := x.answer(ctx, from, requests[from:min(from+block, len(requests))], done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer answers requests whose numbers begin with from.
+func (x *Model) answer(ctx context.Context, from int, requests []ask.Request, done func(i int, a ask.Answer) error) error {
 	var s scoring
 	var g generating
 	var problems []error
-	for i, r := range requests {
+	for k, r := range requests {
 		var err error
-		switch r.Kind {
+		switch i := from + k; r.Kind {
 		case ask.LogLikelihood:
 			err = x.loglikelihood(&s, i, r)
 		case ask.Rolling:
@@ -137,7 +150,7 @@ func (x *Model) Answer(ctx context.Context, requests []ask.Request, done func(i 
 			panic("local: unknown kind of request")
 		}
 		if err != nil && len(problems) < mostProblems {
-			problems = append(problems, fmt.Errorf("request %d: %w", i, err))
+			problems = append(problems, fmt.Errorf("request %d: %w", from+k, err))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
