@@ -5,3 +5,5 @@ package kernels
 func fastDecoder(storedType) func(dst *uint16, src *byte, n int) { return nil }
 
 func fastF16([]uint16, []byte) int { return 0 }
+
+func fastFloats(*Codec) func(dst *float32, src *byte, n int) { return nil }

@@ -61,6 +61,39 @@ func TestDecodeStored(t *testing.T) {
 	})
 }
 
+// TestDecodeFloats: what products decode to float32 on the way to their panels equals the formula, and nothing behind it is written.
+func TestDecodeFloats(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for ty := range numStored {
+			row := &storedRows[ty]
+			fast := fastFloats(&Codec{Name: row.name, Block: row.block, Bytes: row.bytes})
+			if fast == nil {
+				continue
+			}
+			for _, n := range []int{1, 2, 3, 17} {
+				src := randomBlocks(ty, n, uint64(n))
+				got := make([]float32, n*row.block+32)
+				for i := range got {
+					got[i] = 7
+				}
+				fast(&got[0], &src[0], n)
+				for i, v := range got {
+					w := float32(7)
+					if i < n*row.block {
+						w = row.value(src[i/row.block*row.bytes:], i%row.block)
+					}
+					if v != w {
+						t.Fatalf("%s, %d blocks, value %d: got %g, want %g", row.name, n, i, v, w)
+					}
+				}
+			}
+		}
+	})
+	if fastFloats(F32) != nil || fastFloats(&Codec{Name: "Q4_1", Block: 32, Bytes: 21}) != nil {
+		t.Error("a codec without kernels has one")
+	}
+}
+
 // TestDecodeF16 goes through all halves.
 func TestDecodeF16(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {

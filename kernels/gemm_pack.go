@@ -9,6 +9,7 @@ type source struct {
 	rowwise bool
 	c0, c1  int
 	full    int
+	floats  func(dst *float32, src *byte, n int) // decodes blocks of the matrix; nil: its codec does
 }
 
 // width is that of the panel that begins at column c: full, but for the last.
@@ -18,6 +19,7 @@ func (s *source) width(c int) int {
 
 // pack packs values k0..k1 of the summed dimension of x, from unit at of the panels on.
 func (s *source) pack(x *Matrix, k0, k1, at int) {
+	s.floats = fastFloats(x.Codec)
 	switch {
 	case k1 <= k0:
 	case s.rowwise:
@@ -92,7 +94,11 @@ func (s *source) row(x *Matrix, words bool, buf unsafe.Pointer, r, c0, c1 int) u
 	n := len(src) / x.Bytes * x.Block
 	if !words {
 		f := unsafe.Slice((*float32)(buf), n)
-		x.F32(f, src)
+		if s.floats != nil {
+			s.floats(&f[0], &src[0], n/x.Block)
+		} else {
+			x.F32(f, src)
+		}
 		return unsafe.Pointer(&f[skip])
 	}
 	h := unsafe.Slice((*uint16)(buf), n)

@@ -27,12 +27,28 @@ func fusedFor(c *Codec) *[4]fusedProduct {
 	case c == F16:
 		return pick(wide, &vecF16s512, &vecF16s256)
 	}
+	if t, ok := storedTypeOf(c); ok {
+		if f := pick(wide, &fused512[t], &fused256[t]); f[0] != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// storedTypeOf finds the type of a codec among those with kernels of their own.
+func storedTypeOf(c *Codec) (storedType, bool) {
 	for t := range storedRows {
 		if r := &storedRows[t]; r.name == c.Name && r.block == c.Block && r.bytes == c.Bytes {
-			if f := pick(wide, &fused512[t], &fused256[t]); f[0] != nil {
-				return f
-			}
+			return storedType(t), true
 		}
+	}
+	return 0, false
+}
+
+// fastFloats is what decodes blocks of a codec to float32, bit for bit as the codec does; nil: the codec itself.
+func fastFloats(c *Codec) func(dst *float32, src *byte, n int) {
+	if t, ok := storedTypeOf(c); ok && level >= levelAVX2 {
+		return floats256[t]
 	}
 	return nil
 }

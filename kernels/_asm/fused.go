@@ -46,6 +46,25 @@ func fusedDots(a *asm) {
 		}
 		fmt.Fprintf(&a.g, "\n// %s is, by type and rows of x less one, the products in registers of %d bits.\nvar %s = [numStored][4]fusedProduct{\n%s}\n", name, bits, name, rows.String())
 	}
+	var rows strings.Builder
+	for _, t := range types {
+		d := newDot(a, t, false, 0)
+		d.name = "floats" + t.name
+		d.decoder()
+		fmt.Fprintf(&rows, "\ttype%s: %s,\n", t.name, d.name)
+	}
+	fmt.Fprintf(&a.g, "\n// floats256 is, by type, what decodes n > 0 blocks to float32.\nvar floats256 = [numStored]func(dst *float32, src *byte, n int){\n%s}\n", rows.String())
+}
+
+// decoder emits the decoding alone: what would be multiplied is stored.
+func (d *dot) decoder() {
+	d.fn(fmt.Sprintf("decodes n > 0 blocks of %s to float32.", d.fusedType.name), d.name, "dst *float32, src *byte, n int", 24, 64)
+	d.i("MOVQ dst+0(FP), DI; MOVQ src+8(FP), SI; MOVQ n+16(FP), CX")
+	d.constants()
+	d.label("loop")
+	d.block(d)
+	d.i("ADDQ $%d, SI; ADDQ $%d, DI; DECQ CX; JNZ loop", d.size, 4*d.values)
+	d.ret()
 }
 
 // ahead is how many bytes of w are asked for before they are needed: far enough for a page's translation to be looked up too. Past the
@@ -162,8 +181,12 @@ func (a *asm) reduce(zmm bool, r, chains, t int) {
 	a.i("VPSHUFD $0x4e, X%d, X%d; VADDPS X%d, X%d, X%d; VPSHUFD $0xb1, X%d, X%d; VADDPS X%d, X%d, X%d", r, t, t, r, r, r, t, t, r, r)
 }
 
-// fma adds the product of register w and x from value off of the block on to the sums.
+// fma adds the product of register w and x from value off of the block on to the sums; a decoder stores register w.
 func (d *dot) fma(off, w int) {
+	if d.m == 0 {
+		d.i("VMOVUPS %s%d, %d(DI)", d.reg, w, 4*off)
+		return
+	}
 	for i := range d.m {
 		row := []string{"", "(R12*1)", "(R12*2)", "(R13*1)"}[i]
 		d.i("VFMADD231PS %d(DX)%s, %s%d, %s%d", 4*(d.atX+off), row, d.reg, w, d.reg, d.acc(i, d.turn))
