@@ -4,9 +4,6 @@ package local
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,32 +50,32 @@ func BenchmarkScoring(b *testing.B) {
 	mmlu := readGolden(b, "mmlu_astronomy.5shot")
 	shots, _, _ := mmlu.requests(20)
 	easy := arcEasy(b)
-	for name, x := range map[string]*Model{"float32": smolLM2(b, qtype.BF16, Options{Exact: true}), "q4_1": smolLM2(b, qtype.Q4_1, Options{})} {
-		run := func(what string, rs []ask.Request, groups int) {
-			b.Run(fmt.Sprintf("%s/%s", what, name), func(b *testing.B) {
-				for range b.N {
-					began, used := time.Now(), cpu()
-					for g := range groups {
-						part := rs[g*len(rs)/groups : (g+1)*len(rs)/groups]
-						if err := x.Answer(context.Background(), part, func(int, ask.Answer) error { return nil }); err != nil {
-							b.Fatal(err)
+	for _, m := range []struct {
+		name string
+		as   qtype.Type
+		o    Options
+	}{{"float32", qtype.BF16, Options{Exact: true}}, {"q4_1", qtype.Q4_1, Options{}}} {
+		b.Run(m.name, func(b *testing.B) {
+			x := smolLM2(b, m.as, m.o)
+			run := func(what string, rs []ask.Request, groups int) {
+				b.Run(what, func(b *testing.B) {
+					for range b.N {
+						began, used := time.Now(), cpu()
+						for g := range groups {
+							part := rs[g*len(rs)/groups : (g+1)*len(rs)/groups]
+							if err := x.Answer(context.Background(), part, func(int, ask.Answer) error { return nil }); err != nil {
+								b.Fatal(err)
+							}
 						}
+						n := float64(len(rs))
+						b.ReportMetric(n/time.Since(began).Seconds(), "requests/s")
+						b.ReportMetric(2*n/(cpu()-used), "requests/s-of-2-free-cores")
 					}
-					n := float64(len(rs))
-					b.ReportMetric(n/time.Since(began).Seconds(), "requests/s")
-					b.ReportMetric(2*n/(cpu()-used), "requests/s-of-2-free-cores")
-				}
-			})
-		}
-		run("arc_easy", easy, 1)
-		run("mmlu-5shot", shots, 1)
-		run("mmlu-5shot-unshared", shots[:8], 8)
-	}
-	if text, err := os.ReadFile("/proc/self/status"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(line, "VmHWM") || strings.HasPrefix(line, "RssAnon") {
-				b.Log(strings.TrimSpace(line))
+				})
 			}
-		}
+			run("arc_easy", easy, 1)
+			run("mmlu-5shot", shots, 1)
+			run("mmlu-5shot-unshared", shots[:8], 8)
+		})
 	}
 }

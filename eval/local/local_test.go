@@ -155,6 +155,7 @@ func TestTokens(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("%d requests", n)
 	if n < 2000 {
 		t.Errorf("only %d requests", n)
 	}
