@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tune/eval/ask"
@@ -59,6 +60,8 @@ type Model struct {
 	o   Options
 	url string
 	key string
+
+	newName atomic.Bool // the server wants max_completion_tokens
 
 	mu    sync.Mutex
 	usage Usage

@@ -136,7 +136,8 @@ func (x *Model) attempt(ctx context.Context, path string, body []byte, out any) 
 		return &refusal{r.StatusCode, message(text), after(r.Header.Get("Retry-After"), x.o.Clock.Now()), slices.Contains(passing, r.StatusCode)}
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return &refusal{state: r.StatusCode, text: fmt.Sprintf("reply: %v in %q", err, short(text)), passing: true}
+		var shape *json.UnmarshalTypeError // JSON, but of something else: it will not change
+		return &refusal{state: r.StatusCode, text: fmt.Sprintf("reply: %v in %q", err, short(text)), passing: !errors.As(err, &shape)}
 	}
 	return nil
 }

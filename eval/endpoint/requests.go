@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"unicode"
@@ -18,6 +19,7 @@ type body struct {
 	Prompt      *string       `json:"prompt,omitempty"`
 	Messages    []ask.Message `json:"messages,omitempty"`
 	MaxTokens   int           `json:"max_tokens,omitempty"`
+	MaxNewName  int           `json:"max_completion_tokens,omitempty"` // the same, as some servers want it by chat
 	Temperature float64       `json:"temperature"`
 	TopP        float64       `json:"top_p,omitempty"`
 	TopK        int           `json:"top_k,omitempty"` // not of OpenAI, but of most servers one runs oneself
@@ -105,7 +107,15 @@ func (x *Model) chat(ctx context.Context, q *ask.Request) (ask.Answer, error) {
 	if b.Messages == nil {
 		b.Messages = []ask.Message{{Role: "user", Content: q.Context}}
 	}
+	if x.newName.Load() {
+		b.MaxTokens, b.MaxNewName = 0, b.MaxTokens
+	}
 	r, err := x.ask(ctx, "/chat/completions", b)
+	if refused := (*refusal)(nil); errors.As(err, &refused) && b.MaxTokens > 0 && strings.Contains(refused.text, "max_completion_tokens") {
+		x.newName.Store(true) // the server says how it wants the limit to be called
+		b.MaxTokens, b.MaxNewName = 0, b.MaxTokens
+		r, err = x.ask(ctx, "/chat/completions", b)
+	}
 	if err != nil {
 		return ask.Answer{}, err
 	}

@@ -172,7 +172,7 @@ func TestLogLikelihoods(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		documents int
-	}{{"arc_easy", 4}, {"copa", 6}, {"lambada_openai", 3}, {"winogrande", 5}, {"mmlu_astronomy", 1}, {"copa.chat_0shot", 3}} {
+	}{{"arc_easy", 2}, {"copa", 4}, {"lambada_openai", 2}, {"winogrande", 3}, {"mmlu_astronomy", 1}, {"copa.chat_0shot", 2}} {
 		g := readGolden(t, c.name)
 		rs, want, greedy := g.requests(c.documents)
 		worst := 0.0
@@ -251,21 +251,17 @@ func TestPerplexity(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := smolLM2(t, qtype.BF16, Options{Exact: true})
-	const pieces = 2
-	halves, err := x.Perplexity(context.Background(), string(text), Reading{Context: 512, Pieces: pieces}, nil)
+	halves, err := x.Perplexity(context.Background(), string(text), Reading{Context: 512, Pieces: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, llama := range []float64{12.9575, 21.4026} { // ../shared/evalgold/llama_perplexity.json
-		got, want := halves.Running[i], gold.Chunks.Running[i]
-		t.Logf("%d pieces: perplexity %.5f, transformers %.5f, llama-perplexity %.4f", i+1, got, want, llama)
-		if math.Abs(math.Log(got/want)) > perplexityLimit || math.Abs(math.Log(got/llama)) > llamaLimit {
-			t.Errorf("%d pieces: perplexity %g, want %g, llama-perplexity %g", i+1, got, want, llama)
-		}
+	const llama = 12.9575 // ../shared/evalgold/llama_perplexity.json
+	got, want := halves.Perplexity, gold.Chunks.Running[0]
+	t.Logf("perplexity %.5f, transformers %.5f, llama-perplexity %.4f", got, want, llama)
+	if math.Abs(math.Log(got/want)) > perplexityLimit || math.Abs(math.Log(got/llama)) > llamaLimit || halves.Tokens != 255 || halves.Running[0] != got {
+		t.Errorf("%+v, want a perplexity of %g, llama-perplexity %g", halves, want, llama)
 	}
-	if halves.Tokens != 255*pieces || halves.Perplexity != halves.Running[pieces-1] || math.Abs(halves.Error/halves.Perplexity-0.142) > 0.02 {
-		t.Errorf("%+v", halves)
-	}
+	const pieces = 2
 	strided, err := x.Perplexity(context.Background(), string(text), Reading{Context: 512, Stride: 128, Pieces: pieces}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +320,7 @@ func TestGeneration(t *testing.T) {
 	slices.SortFunc(all, func(a, b asked) int { return len(a.Context) + 8*len(a.want) - len(b.Context) - 8*len(b.want) })
 	var rs []ask.Request
 	var want []string
-	for _, a := range all[:2] { // the shortest
+	for _, a := range all[:1] { // the shortest
 		rs, want = append(rs, a.Request), append(want, a.want)
 	}
 	for i, a := range answers(t, x, rs) {

@@ -53,7 +53,11 @@ func tokens(seed uint64, n, vocabulary int) (ids []int32) {
 // texts that share much: two preambles, one longer than a pass; questions behind them; choices of several tokens and of one behind
 // those; one text that is the beginning of another; equal ones; and texts that share nothing.
 func texts(vocabulary int) (ts []Text) {
-	for p, length := range []int{150, 700} {
+	preambles, lengths := []int{150, 700}, []int{2, 3, 64, 65, 66, 300, 1025}
+	if slow() {
+		preambles, lengths = []int{20, 70}, []int{2, 64, 65}
+	}
+	for p, length := range preambles {
 		preamble := tokens(uint64(p), length, vocabulary)
 		for q := range 5 {
 			question := slices.Concat(preamble, tokens(uint64(100+10*p+q), 20+17*q, vocabulary))
@@ -63,11 +67,14 @@ func texts(vocabulary int) (ts []Text) {
 			ts = append(ts, Text{question, len(question) - 3})
 		}
 	}
-	for i, n := range []int{2, 3, 64, 65, 66, 300, 1025} {
+	for i, n := range lengths {
 		ts = append(ts, Text{tokens(uint64(2000+i), n, vocabulary), 1})
 	}
 	return append(ts, ts[0], ts[7])
 }
+
+// slow tells whether the plain kernels are in use, which take minutes for what others do in seconds.
+func slow() bool { return kernels.Level() == "plain" }
 
 // scores runs texts and fails unless each is scored once.
 func scores(t *testing.T, b *Batch, ts []Text) []Score {
@@ -106,6 +113,9 @@ func adapter(t *testing.T) func(m *model.Model) model.Trained {
 // whatever order, by however many workers.
 func TestBatchScore(t *testing.T) {
 	for _, exact := range []bool{true, false} {
+		if slow() && !exact { // the same arithmetic
+			continue
+		}
 		for name, with := range map[string]func(*model.Model) model.Trained{"base": nil, "adapter": adapter(t)} {
 			b := lex(t, 2, exact, with)
 			ts := texts(b.m.V)
@@ -115,7 +125,7 @@ func TestBatchScore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, i := range []int{3, 20, 33, 51, 54, 55} {
+				for _, i := range []int{3, 20, 33, len(ts) - 6, len(ts) - 4} {
 					want, err := e.Score(ts[i].IDs)
 					if err != nil {
 						t.Fatal(err)
@@ -126,7 +136,7 @@ func TestBatchScore(t *testing.T) {
 				}
 				e.Close()
 			}
-			for _, i := range []int{0, 4, 12, 23, 44, 50, 53, 56, 57} {
+			for _, i := range []int{0, 4, 23, 44, len(ts) - 6, len(ts) - 3, len(ts) - 2} {
 				if alone := scores(t, b, ts[i:i+1])[0]; !equal(alone, all[i]) {
 					t.Errorf("%s, exact %v: text %d: other bits alone than among others", name, exact, i)
 				}
@@ -177,11 +187,11 @@ func TestSharing(t *testing.T) {
 func TestManyShortTexts(t *testing.T) {
 	b := lex(t, 2, false, nil)
 	var ts []Text
-	for i := range 700 {
+	for i := range 300 {
 		ts = append(ts, Text{[]int32{int32(i % b.m.V), int32(i / 2 % b.m.V), 5}, 2})
 	}
 	all := scores(t, b, ts)
-	if alone := scores(t, b, ts[600:601])[0]; !equal(alone, all[600]) {
+	if alone := scores(t, b, ts[200:201])[0]; !equal(alone, all[200]) {
 		t.Error("other bits alone")
 	}
 }
@@ -216,11 +226,14 @@ func pagesInUse(b *Batch) (n int) {
 
 // prompts of all lengths, more of them than are answered at a time; some begin alike.
 func prompts(vocabulary int) (ps []Prompt) {
-	long := tokens(7, 600, vocabulary)
-	for i := range 40 {
+	long, n := tokens(7, 600, vocabulary), 40
+	if slow() {
+		n = 20
+	}
+	for i := range n {
 		ids := tokens(uint64(i), 1+11*i%90, vocabulary)
 		if i%3 == 0 {
-			ids = slices.Concat(long[:130*(1+i%4)], ids)
+			ids = slices.Concat(long[:65*(1+i%4*(n/20))], ids)
 		}
 		p := Prompt{IDs: ids, Options: Options{MaxTokens: 1 + 7*i%30}}
 		if i%4 == 1 {
@@ -253,7 +266,7 @@ func TestBatchGenerate(t *testing.T) {
 	b := lex(t, 2, false, nil)
 	ps := prompts(b.m.V)
 	all := generated(t, b, ps)
-	for _, i := range []int{0, 5, 9, 13, 36, 39} {
+	for _, i := range []int{0, 5, 9, len(ps) - 4, len(ps) - 1} {
 		if alone := generated(t, b, ps[i:i+1])[0]; !slices.Equal(alone.IDs, all[i].IDs) || alone.Reason != all[i].Reason {
 			t.Errorf("prompt %d alone: %v, among others %v", i, alone, all[i])
 		}
@@ -307,7 +320,7 @@ func TestBatchLogits(t *testing.T) {
 
 // Answers end as those of an Engine do, and greedy ones are the goldens'.
 func TestBatchEnds(t *testing.T) {
-	for _, name := range families {
+	for _, name := range []string{"llama", "qwen3"} {
 		e, g := engine(t, name, true)
 		prompt, want := ints(t, g, "doc0.input_ids"), ints(t, g, "greedy.tokens")
 		pool := kernels.NewPool(2)
