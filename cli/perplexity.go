@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tune/eval/local"
+	"tune/internal/model"
 	"tune/kernels"
 	"tune/quantize"
 )
@@ -66,7 +67,7 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSide(c.String("base"), c.String("adapter"), exact)
+	s, err := openSide(c.String("base"), c.String("adapter"), model.Options{Exact: exact})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 
 // divergence compares a model's predictions with those of --kl-against, on the pieces that were read.
 func divergence(e *env, s *side, c *cli.Context, exact bool, pool *kernels.Pool) (*quantize.Divergence, error) {
-	other, err := openSide(c.String("kl-against"), "", exact)
+	other, err := openSide(c.String("kl-against"), "", model.Options{Exact: exact})
 	if err != nil {
 		return nil, err
 	}
