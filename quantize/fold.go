@@ -50,7 +50,7 @@ type AWQOptions struct {
 }
 
 // awqRows are the rows of a linear that stand for all in the search of scales.
-const awqRows = 256
+const awqRows = 128
 
 // SearchFolds finds AWQ's scales for all layers and proves on tokens, layer by layer, that folding them changes nothing.
 func SearchFolds(ctx context.Context, m *model.Model, weights tensor.Source, c *Calibration, o AWQOptions) (*Folds, error) {
@@ -100,7 +100,7 @@ func (f *Folds) search(m *model.Model, layer int, x fold, weights tensor.Source,
 	}
 	grid := o.Grid
 	grid.Search = 0
-	found := solve.SearchScale(list, all[i].Gram, all[i].Mean, solve.ScaleOptions{Grid: grid, Rows: awqRows, Plain: o.Plain}, o.Pool)
+	found := solve.SearchScale(list, all[i].Gram, all[i].Mean, solve.ScaleOptions{Grid: grid, Rows: awqRows, Plain: o.Plain, Exact: m.Exact}, o.Pool)
 	if found.Best < 0 {
 		return nil
 	}

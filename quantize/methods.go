@@ -32,6 +32,7 @@ type SolverOptions struct {
 	GPTQ      bool              // carry errors on; else plain rounding
 	Order     Order             // "": OrderGroup
 	Damp      float64           // of GPTQ, as a share of the mean square; 0: 0.01
+	Sweeps    int               // of refinement of codes and scales after GPTQ
 	Weighted  bool              // the search of ranges weighs columns by their activations
 	Propagate *Text             // layers see what the quantized ones before them give for this text; nil: what the model's own give
 	Memory    int64             // for hidden states, with Propagate
@@ -71,6 +72,7 @@ type Solver struct {
 	scaled      []bool // inputs whose products are those after folding
 	input       int    // of the factor, -1: none yet
 	factor      *solve.Factor
+	hessian     *solve.Hessian // for refinement
 	grid        solve.IntsOptions
 	solved      map[string]*grouped.Linear // of the layer, with propagation
 	clock       time.Time
@@ -213,6 +215,9 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 			g.Fix(w)
 		}
 		s.factor.Solve(w, rows, g, solve.Current, 0, s.o.Pool)
+		if s.hessian != nil {
+			g.Refine(w, s.hessian, s.o.Sweeps, s.o.Pool)
+		}
 		r.Damp, r.Tries, r.Dead = s.factor.Damp, s.factor.Tries, s.factor.Dead
 	}
 	q := g.Linear()
@@ -252,7 +257,9 @@ func (s *Solver) prepare(i int) (err error) {
 		s.grid.Sorted = order
 	}
 	s.lap(&s.Phases.Statistics)
-	s.factor, err = solve.NewFactor(in.Gram, order, s.o.Damp, s.o.Pool)
+	if s.factor, err = solve.NewFactor(in.Gram, order, s.o.Damp, s.o.Pool); err == nil && s.o.Sweeps > 0 {
+		s.hessian = solve.NewHessian(in.Gram, s.factor.Damp, s.o.Pool)
+	}
 	s.lap(&s.Phases.Factor)
 	return err
 }

@@ -21,7 +21,7 @@ type Statistics struct {
 // measure runs layer l and returns the statistics of its inputs. With advance the hidden states become those after it.
 func (w *walk) measure(ctx context.Context, l int, t model.Trainable, advance bool) ([]Statistics, error) {
 	var all []Statistics
-	err := w.layer(ctx, l, t, advance, func(inputs []Input, i int, x []float32, rows int) error {
+	err := w.layer(ctx, l, t, advance, func(inputs []Input, i int, x, _ []float32, rows int) error {
 		if i == len(all) {
 			n := inputs[i].Width
 			all = append(all, Statistics{inputs[i], solve.NewGram(n), make([]float64, n)})

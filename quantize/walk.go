@@ -129,9 +129,9 @@ func (w *walk) each(build func(b model.Batch, x *graph.Node) []*graph.Node, set 
 	return nil
 }
 
-// layer runs layer l with its stored weights or those of t. see, unless nil, looks at the inputs of its linears, x (rows, Width).
-// With advance the hidden states become those after the layer.
-func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, see func(inputs []Input, i int, x []float32, rows int) error) error {
+// layer runs layer l with its stored weights or those of t. see, unless nil, looks at the inputs of its linears, x (rows, Width),
+// and at what the layer gives, y (rows, C). With advance the hidden states become those after the layer.
+func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, see func(inputs []Input, i int, x, y []float32, rows int) error) error {
 	var inputs []Input
 	return w.each(func(b model.Batch, x *graph.Node) []*graph.Node {
 		seen := map[*graph.Node]int{}
@@ -155,15 +155,15 @@ func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		y := s.Output(0)[:n*w.m.C]
 		for i := range inputs {
-			if err := see(inputs, i, s.Output(i + 1)[:n*inputs[i].Width], n); err != nil {
+			if err := see(inputs, i, s.Output(i + 1)[:n*inputs[i].Width], y, n); err != nil {
 				return err
 			}
 		}
 		if !advance {
 			return nil
 		}
-		y := s.Output(0)[:n*w.m.C]
 		for i, v := range y {
 			if v-v != 0 {
 				return hint.Errorf("the model diverges on this text, or a weight is damaged", "layer %d, token %d: expected finite activations, found %v", l, first+i/w.m.C, v)
