@@ -122,7 +122,7 @@ func openMerged(path, adapter string) (*model.Checkpoint, error) {
 		base.Close()
 		return nil, err
 	}
-	base.Weights = merged
+	base.Weights, base.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
 	return base, nil
 }
 

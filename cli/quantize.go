@@ -147,7 +147,7 @@ func runQuantize(e *env, c *cli.Context) error {
 	}
 	pool := kernels.NewPool(c.Int("threads"))
 	defer pool.Close()
-	done, err := feedbackOptions(c, &o, pool)
+	done, err := feedbackOptions(e, c, &o, pool)
 	if err != nil {
 		return err
 	}

@@ -69,12 +69,12 @@ func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.
 		return err
 	}
 	return safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
-		"format": "tune calibration", "version": calibrationVersion, "model_sha256": hash, "data_sha256": o.Text.hash(),
+		"format": "tune calibration", "version": calibrationVersion, "model_sha256": hash, "data_sha256": o.Text.Hash(),
 		"tokens": fmt.Sprint(o.Text.Pieces() * o.Text.Length), "inputs": string(list)}})
 }
 
-// hash of the tokens.
-func (t Text) hash() string {
+// Hash of the tokens and how they are cut.
+func (t Text) Hash() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %v\n", t.Length, t.IDs[:t.Pieces()*t.Length])
 	return hex.EncodeToString(h.Sum(nil))

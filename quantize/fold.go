@@ -99,7 +99,9 @@ func (f *Folds) search(m *model.Model, layer int, x fold, weights tensor.Source,
 		list = append(list, solve.Weights{W: w, Out: len(w) / all[i].Width})
 	}
 	grid := o.Grid
-	grid.Search = 0
+	if grid.Search = 0; grid.Group == 0 {
+		grid.Group = all[i].Width
+	}
 	found := solve.SearchScale(list, all[i].Gram, all[i].Mean, solve.ScaleOptions{Grid: grid, Rows: awqRows, Plain: o.Plain, Exact: m.Exact}, o.Pool)
 	if found.Best < 0 {
 		return nil

@@ -28,7 +28,7 @@ const (
 
 // SolverOptions of NewSolver.
 type SolverOptions struct {
-	Grid      solve.IntsOptions // Bits, Group, Symmetric, Search, Store
+	Grid      solve.IntsOptions // Bits, Group (0: a row), Symmetric, Search, Store
 	GPTQ      bool              // carry errors on; else plain rounding
 	Order     Order             // "": OrderGroup
 	Damp      float64           // of GPTQ, as a share of the mean square; 0: 0.01
@@ -81,7 +81,7 @@ type Solver struct {
 // NewSolver prepares the quantization of a model by a calibration, after folds (nil: none).
 func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, o SolverOptions) (*Solver, error) {
 	for _, mod := range m.Modules() {
-		if mod.Kind == model.Linear && mod.In%o.Grid.Group != 0 {
+		if mod.Kind == model.Linear && o.Grid.Group > 0 && mod.In%o.Grid.Group != 0 {
 			return nil, hint.Errorf("choose a group size that divides every width", "%s: expected a width that is a multiple of the group of %d, found %d", mod.Name, o.Grid.Group, mod.In)
 		}
 	}
@@ -239,7 +239,10 @@ func (s *Solver) prepare(i int) (err error) {
 		s.scaled[i] = true
 	}
 	diag := in.Gram.Diagonal()
-	s.grid, s.factor, s.input = s.o.Grid, nil, i
+	s.grid, s.factor, s.hessian, s.input = s.o.Grid, nil, nil, i
+	if s.grid.Group == 0 {
+		s.grid.Group = in.Width
+	}
 	if s.o.Weighted {
 		s.grid.Weight = diag
 	}
@@ -274,4 +277,13 @@ func layerNumber(name string) (int, error) {
 		return 0, fmt.Errorf("%s is not in a layer", name)
 	}
 	return strconv.Atoi(number)
+}
+
+// LayerOf is the number of the layer that a module is in, -1 for none.
+func LayerOf(name string) int {
+	l, err := layerNumber(name)
+	if err != nil {
+		return -1
+	}
+	return l
 }

@@ -61,7 +61,9 @@ var codePlaces = map[Type]Codes{
 		return bits{32 + i/128*32 + i%32, i % 128 / 32 * 2, 2}, bits{i % 32, i / 32, 1}
 	}},
 	Q4_K: {4, func(i int) (l, h bits) { return bits{16 + i/64*32 + i%32, i % 64 / 32 * 4, 4}, h }},
-	Q5_K: {5, func(i int) (l, h bits) { return bits{48 + i/64*32 + i%32, i % 64 / 32 * 4, 4}, bits{16 + i%32, i / 32, 1} }},
+	Q5_K: {5, func(i int) (l, h bits) {
+		return bits{48 + i/64*32 + i%32, i % 64 / 32 * 4, 4}, bits{16 + i%32, i / 32, 1}
+	}},
 	Q6_K: {6, func(i int) (l, h bits) {
 		return bits{i/128*64 + i%64, i % 128 / 64 * 4, 4}, bits{128 + i/128*32 + i%32, i % 128 / 32 * 2, 2}
 	}},
