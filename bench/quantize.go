@@ -167,14 +167,17 @@ func (b *bencher) files(dir string, importance []float32) error {
 	return nil
 }
 
-// pureMix is a mix whose default type is t.
-func pureMix(t qtype.Type) (quantize.Mix, bool) {
+// pureMix is a mix whose default type is t, best one that can be made without importance.
+func pureMix(t qtype.Type) (best quantize.Mix, ok bool) {
 	for _, m := range quantize.Mixes() {
-		if m.Default == t && m.Name != "MXFP4_MOE" { // which is for experts alone
-			return m, true
+		if m.Default != t || m.Name == "MXFP4_MOE" { // which is for experts alone
+			continue
+		}
+		if !ok || best.NeedsImportance() && !m.NeedsImportance() {
+			best, ok = m, true
 		}
 	}
-	return quantize.Mix{}, false
+	return best, ok
 }
 
 // process runs a program a few times, a slow one once, and makes a row of its processor time.

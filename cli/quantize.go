@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -312,6 +313,13 @@ func openSource(path, adapter string) (*quantize.Source, func() error, error) {
 		return src, src.Close, nil
 	}
 	base, err := openBase(path, false)
+	if errors.Is(err, model.ErrUnknownArch) && adapter == "" {
+		src, err := quantize.OpenFolder(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return src, src.Close, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}

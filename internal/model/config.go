@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -142,6 +143,9 @@ func set(words string) map[string]bool {
 	return m
 }
 
+// ErrUnknownArch is wrapped by the error about a model_type without a family.
+var ErrUnknownArch = errors.New("not a family of this program")
+
 // ParseConfig turns the text of a config.json into a Spec. All problems are reported at once.
 func ParseConfig(data []byte) (Spec, error) {
 	c, err := newConfig(data)
@@ -151,7 +155,7 @@ func ParseConfig(data []byte) (Spec, error) {
 	kind := c.str("model_type", "")
 	arch, ok := archs[kind]
 	if !ok {
-		return Spec{}, fmt.Errorf("model_type: expected one of %s, found %q", strings.Join(Archs(), ", "), kind)
+		return Spec{}, fmt.Errorf("model_type: %w: expected one of %s, found %q", ErrUnknownArch, strings.Join(Archs(), ", "), kind)
 	}
 	if names := get(c, "architectures", "a list of names", []string(nil)); len(names) > 0 && !strings.HasSuffix(names[0], "ForCausalLM") {
 		c.say("architectures: expected a causal language model, found %s", names[0])
