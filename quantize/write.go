@@ -432,9 +432,16 @@ const risky = 1 << 13
 
 // scan finds the first value that is not finite, -1 without one, and the largest magnitude.
 func scan(x []float32) (at int, largest float32) {
-	m := uint32(0)
-	for _, v := range x {
-		m = max(m, math.Float32bits(v)&^(1<<31))
+	const sign = 1 << 31
+	var a, b, c, d uint32 // chains that do not wait for each other
+	rest := x
+	for ; len(rest) >= 4; rest = rest[4:] {
+		a, b = max(a, math.Float32bits(rest[0])&^sign), max(b, math.Float32bits(rest[1])&^sign)
+		c, d = max(c, math.Float32bits(rest[2])&^sign), max(d, math.Float32bits(rest[3])&^sign)
+	}
+	m := max(a, b, c, d)
+	for _, v := range rest {
+		m = max(m, math.Float32bits(v)&^sign)
 	}
 	if m < 0x7f800000 {
 		return -1, math.Float32frombits(m)
