@@ -152,7 +152,7 @@ func encodeNF4(s *Scheme, out, in int, rows Rows, _ *Shared) ([]tensor.Tensor, e
 		for i, w := range block {
 			code := byte(7) // 0
 			if top > 0 {
-				code = nearest(qtype.NF4Values[:], w/top)
+				code = nf4Code(w / top)
 			}
 			packed[(at+i)/2] |= code << (4 * (1 - (at+i)%2))
 		}
@@ -178,6 +178,24 @@ func encodeNF4(s *Scheme, out, in int, rows Rows, _ *Shared) ([]tensor.Tensor, e
 		floats("weight.quant_map", qtype.F32, []int{16}, qtype.NF4Values[:]),
 		raw("weight.quant_state.bitsandbytes__nf4", qtype.U8, []int{len(state)}, state),
 	}, nil
+}
+
+// nf4Middles lie between neighbouring values of NF4.
+var nf4Middles = func() (m [15]float32) {
+	for i := range m {
+		m[i] = (qtype.NF4Values[i] + qtype.NF4Values[i+1]) / 2
+	}
+	return m
+}()
+
+// nf4Code is the value of NF4 nearest x, the lower of two as near.
+func nf4Code(x float32) (i byte) {
+	for _, step := range [4]byte{8, 4, 2, 1} {
+		if x > nf4Middles[i+step-1] {
+			i += step
+		}
+	}
+	return i
 }
 
 // quantizeAbsmax takes off the mean and rounds to the values of the dynamic map times the largest of 256.
