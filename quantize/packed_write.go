@@ -300,10 +300,11 @@ func (w *packedWriter) encode(m *packed.Module, l *grouped.Linear) ([]tensor.Ten
 		}
 		return w.Scheme.Pack(l)
 	}
-	rows, err := w.decode(m.Name + ".weight")
+	rows, data, err := w.decode(m.Name + ".weight")
 	if err != nil {
 		return nil, err
 	}
+	defer release(data)
 	shared := &packed.Shared{}
 	if w.Scheme.NeedsShared() {
 		if shared.Max, err = w.largest(m.Fused); err != nil {
@@ -313,24 +314,25 @@ func (w *packedWriter) encode(m *packed.Module, l *grouped.Linear) ([]tensor.Ten
 	return w.Scheme.Encode(m.Out, m.In, rows, shared)
 }
 
-// decode gives the rows of a weight and refuses numbers that are not finite.
-func (w *packedWriter) decode(name string) (packed.Rows, error) {
+// decode gives the rows of a weight, which refuse numbers that are not finite, and its bytes, to be released.
+func (w *packedWriter) decode(name string) (packed.Rows, []byte, error) {
 	t, err := w.weights.Tensor(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	row, err := t.Type.RowBytes(t.Cols())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	decode := t.Type.Row().Decode
 	if decode == nil || int64(len(t.Data)) != t.Bytes() {
-		return nil, fmt.Errorf("type %s cannot be decoded", t.Type)
+		return nil, nil, fmt.Errorf("type %s cannot be decoded", t.Type)
 	}
-	return func(dst []float32, o int) error {
+	rows := func(dst []float32, o int) error {
 		decode(dst, t.Data[int64(o)*row:int64(o+1)*row])
 		return w.finite(t.Info, dst, o)
-	}, nil
+	}
+	return rows, t.Data, nil
 }
 
 func (w *packedWriter) finite(info tensor.Info, x []float32, row int) error {
@@ -344,7 +346,7 @@ func (w *packedWriter) finite(info tensor.Info, x []float32, row int) error {
 func (w *packedWriter) largest(fused string) (top float32, err error) {
 	for _, i := range w.shared[fused] {
 		m := &w.Modules[i]
-		rows, err := w.decode(m.Name + ".weight")
+		rows, _, err := w.decode(m.Name + ".weight")
 		if err != nil {
 			return 0, err
 		}
