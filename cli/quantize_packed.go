@@ -309,7 +309,7 @@ func planWeights(base *model.Checkpoint, weights tensor.Source, source, adapter 
 // adapter is merged; put together when the source is quantized itself.
 func resident(base *model.Checkpoint, weights tensor.Source, merged bool) (most int64, err error) {
 	for _, m := range base.Spec.Modules() {
-		if m.Kind != model.Linear {
+		if m.Kind != model.Linear && m.Kind != model.Expert {
 			continue
 		}
 		info, err := weights.Info(m.Name + ".weight")

@@ -115,11 +115,11 @@ func dtypeOf(c *model.Checkpoint) qtype.Type {
 	return qtype.BF16
 }
 
-// choose lists modules and what is copied through.
+// choose lists modules and what is copied through; a router chooses among experts and is never rounded.
 func (p *PackedPlan) choose(c *model.Checkpoint) error {
 	quantized := map[string]bool{}
 	for _, m := range c.Spec.Modules() {
-		if m.Kind != model.Linear {
+		if m.Kind == model.Embedding || m.Kind == model.Head {
 			continue
 		}
 		x := packed.Module{Name: m.Name, Out: m.Out, In: m.In, Fused: fusedName(m.Name)}
@@ -127,7 +127,7 @@ func (p *PackedPlan) choose(c *model.Checkpoint) error {
 		if err != nil {
 			return err
 		}
-		x.Kept = slices.ContainsFunc(p.o.Ignore, func(re *regexp.Regexp) bool { return re.MatchString(m.Name) })
+		x.Kept = m.Kind == model.Router || slices.ContainsFunc(p.o.Ignore, func(re *regexp.Regexp) bool { return re.MatchString(m.Name) })
 		if !x.Kept {
 			if err := p.Scheme.Check(m.Out, m.In); err != nil {
 				return fmt.Errorf("%s: %w", m.Name, err)
@@ -168,7 +168,8 @@ func (p *PackedPlan) choose(c *model.Checkpoint) error {
 
 // fusedName tells which modules loaders put into one matrix, "" for a module alone.
 func fusedName(module string) string {
-	fused := map[string]string{"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up"}
+	fused := map[string]string{"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "gate_proj": "gate_up", "up_proj": "gate_up",
+		"w1": "w13", "w3": "w13"} // of Mixtral's experts
 	at := strings.LastIndexByte(module, '.')
 	if name := fused[module[at+1:]]; name != "" {
 		return module[:at+1] + name

@@ -21,6 +21,7 @@ import (
 	"tune/internal/qtype"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
+	"tune/internal/testkit"
 )
 
 const packedConfig = `{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":96,"hidden_size":128,"intermediate_size":256,"num_hidden_layers":2,
@@ -463,5 +464,29 @@ func TestPackedSolved(t *testing.T) {
 	}
 	if len(order) != 14 || !slices.Contains(order[:3], "model.layers.0.self_attn.q_proj") || order[13] != "model.layers.1.mlp.down_proj" {
 		t.Errorf("order %q", order)
+	}
+}
+
+// Experts are quantized one by one; the router that chooses among them is copied through and named in the configuration.
+func TestPackedExperts(t *testing.T) {
+	source, out := testkit.Golden(t, "models/mixtral"), filepath.Join(t.TempDir(), "out")
+	writeFolder(t, source, out, PackedOptions{Scheme: packed.Options{Format: "compressed-tensors", Scheme: "FP8_DYNAMIC"}}, WriteOptions{}, nil)
+	raw := readRaw(t, out)
+	const block = "model.layers.0.block_sparse_moe."
+	for name, want := range map[string]string{"experts.5.w1.weight": "F8_E4M3", "experts.0.w2.weight": "F8_E4M3", "gate.weight": "F32"} {
+		if x := raw[block+name]; x == nil || x.DType != want {
+			t.Errorf("%s: %+v, want %s", name, x, want)
+		}
+	}
+	if config, _ := os.ReadFile(filepath.Join(out, "config.json")); !bytes.Contains(config, []byte(`"`+block+`gate"`)) {
+		t.Errorf("the router is not among what is ignored: %s", config)
+	}
+	c, err := model.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := model.New(c, model.Options{}); err != nil {
+		t.Error(err)
 	}
 }
