@@ -7,7 +7,8 @@ import "unsafe"
 // decoded, to bf16 where that is the faster and products are not exact, else to float32.
 
 const (
-	vecRows = 8  // most rows of A that go this way
+	// FewRows is the most rows of A that go this way.
+	FewRows = 8
 	vecTask = 64 // most rows of B per task
 )
 
@@ -17,7 +18,7 @@ type fusedProduct func(y *float32, ldy int, x *float32, ldx int, w unsafe.Pointe
 
 // small tells whether the product goes row by row of B.
 func (m *multiply) small() bool {
-	if m.x.M > vecRows || m.x.TransA {
+	if m.x.M > FewRows || m.x.TransA || m.x.Blocked {
 		return false
 	}
 	for i := range m.x.Outs {

@@ -10,7 +10,10 @@ type Product struct {
 	A      []float32 // (M, K), or (K, M) with TransA
 	TransA bool
 	Exact  bool // float32 arithmetic
-	Outs   []Out
+	// Blocked keeps few rows from going the way of generation, which adds up in another order: a row of C has the same bits however
+	// many rows there are.
+	Blocked bool
+	Outs    []Out
 }
 
 // An Out is one product of a Product.

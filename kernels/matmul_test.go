@@ -337,3 +337,25 @@ func TestMatMulPanicsOnShapes(t *testing.T) {
 		}()
 	}
 }
+
+// TestMatMulBlocked: a row of a blocked product has the same bits however many rows there are.
+func TestMatMulBlocked(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const most, k, n = 40, 300, 70
+		a, b := values(most*k, 1), values(n*k, 2)
+		for _, exact := range []bool{true, false} {
+			product := func(m int) []float32 {
+				c := make([]float32, m*n)
+				x := &Product{M: m, K: k, A: a, Exact: exact, Blocked: true, Outs: []Out{{N: n, C: c, B: Floats(b, n, k)}}}
+				(*Pool)(nil).MatMul(x, make([]float32, x.Scratch()))
+				return c
+			}
+			whole := product(most)
+			for _, m := range []int{1, 2, 5, 6, 7, 8, 9, 13} {
+				if !slices.Equal(product(m), whole[:m*n]) {
+					t.Errorf("exact %v: %d rows have other bits than %d", exact, m, most)
+				}
+			}
+		}
+	})
+}

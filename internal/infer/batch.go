@@ -21,6 +21,7 @@ type Batch struct {
 	pool   *kernels.Pool
 	store  *graph.Store
 	pages  *pages
+	most   int // pages that answers under way may take together
 	pass   pass
 	steps  map[int]*graph.Session // rows -> one token of each sequence, with logits
 	passes map[[2]int]*graph.Session
@@ -33,12 +34,17 @@ const (
 	stepRows  = 18  // sequences that are continued together at most: three panels
 )
 
+// cacheBytes bounds the keys and values of answers that grow together; of a large model they may take half of what its weights do.
+const cacheBytes = 384 << 20
+
 // passSizes are the rows passes are compiled for.
 var passSizes = []int{leastRows, 24, 48, 96, 192, 288, 384, passRows}
 
 // NewBatch prepares a model, with what was trained on it or nil; its dropout is off.
 func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
 	b := &Batch{m: m, pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
+	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
+	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
 	if t != nil {
 		b.t, b.params = model.NoDropout(t), t.Params()
 	}

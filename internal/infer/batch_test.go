@@ -152,6 +152,71 @@ func TestBatchScore(t *testing.T) {
 	}
 }
 
+// Every family, sliding windows and layers without rotation among them, gives the goldens' losses through pages.
+func TestBatchFamilies(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	for _, name := range families {
+		e, g := engine(t, name, true)
+		b, err := NewBatch(e.m, nil, pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ts := []Text{{ints(t, g, "doc0.input_ids"), 1}, {ints(t, g, "doc1.input_ids"), 1}}
+		for i, s := range scores(t, b, ts) {
+			want := floats(t, g, []string{"doc0.nll", "doc1.nll"}[i])
+			for k := range s.LogProbs {
+				s.LogProbs[k] = -s.LogProbs[k]
+			}
+			if d := worst(s.LogProbs, want); d > nllLimit {
+				t.Errorf("%s, document %d: nll differs by %g", name, i, d)
+			}
+		}
+		b.Close()
+	}
+}
+
+// In mixtures the rows of an expert are many or few as others ask for it too; the bits of each are the same.
+func TestBatchExperts(t *testing.T) {
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	for _, name := range []string{"mixtral", "olmoe", "qwen3_moe"} {
+		c, err := model.Open(testkit.Golden(t, "models/"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for _, exact := range []bool{true, false} {
+			m, err := model.New(c, model.Options{Exact: exact})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := NewBatch(m, nil, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ts []Text
+			for i := range 12 {
+				ts = append(ts, Text{tokens(uint64(i), 2+9*i, m.V), 1})
+			}
+			all := scores(t, b, ts)
+			for i := range ts {
+				if alone := scores(t, b, ts[i:i+1])[0]; !equal(alone, all[i]) {
+					t.Errorf("%s, exact %v: text %d: other bits alone than among others", name, exact, i)
+				}
+			}
+			ps := []Prompt{{IDs: ts[3].IDs, Options: Options{MaxTokens: 8}}, {IDs: ts[5].IDs, Options: Options{MaxTokens: 9}}, {IDs: ts[6].IDs, Options: Options{MaxTokens: 9}}}
+			together := generated(t, b, ps)
+			for i := range ps {
+				if alone := generated(t, b, ps[i:i+1])[0]; !slices.Equal(alone.IDs, together[i].IDs) {
+					t.Errorf("%s, exact %v: prompt %d: another answer alone", name, exact, i)
+				}
+			}
+			b.Close()
+		}
+	}
+}
+
 func trainedOf(with func(*model.Model) model.Trained, m *model.Model) model.Trained {
 	if with == nil {
 		return nil
@@ -278,6 +343,26 @@ func TestBatchGenerate(t *testing.T) {
 			t.Errorf("prompt %d: another answer in another order, with other workers", len(ps)-1-i)
 		}
 	}
+}
+
+// Answers wait for memory, and are the same.
+func TestBatchMemory(t *testing.T) {
+	b := lex(t, 2, false, nil)
+	ps := prompts(b.m.V)[:8]
+	all := generated(t, b, ps)
+	small := lex(t, 2, false, nil)
+	small.most = 12
+	for i, a := range generated(t, small, ps) {
+		if !slices.Equal(a.IDs, all[i].IDs) {
+			t.Errorf("prompt %d: another answer with less memory", i)
+		}
+	}
+	// The prompt read last is held too, with a page of its own.
+	if few, many := len(small.pages.users), len(b.pages.users); few > small.most+3 || few >= many {
+		t.Errorf("%d pages, and %d without a bound", few, many)
+	}
+	small.most = 0 // less than a single one needs: they come one by one
+	generated(t, small, ps[:2])
 }
 
 // Logits behind an answer's tokens, through pages, are bit for bit the same alone and among others; the tokens alone would hide it.

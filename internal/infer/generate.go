@@ -29,6 +29,7 @@ type sequence struct {
 	prompt  int
 	sampler *sampler
 	pages   []int32
+	room    int // pages it may come to need
 	n       int // tokens read
 	last    int32
 	answer  []int32
@@ -41,13 +42,14 @@ type generation struct {
 	done    func(i int, a Answer) error
 	waiting []int // in the order of their tokens, so that neighbours begin alike
 	live    []*sequence
+	room    int            // pages all of them may come to need
 	pages   []int32        // of the prompt read last
 	before  []int32        // its tokens
 	all     []kernels.Page // every page there is, by its number
 }
 
-// Generate calls done once for every prompt, in any order. Up to stepRows answers grow together, a token of each at a time; where
-// one ends, the next begins.
+// Generate calls done once for every prompt, in any order. Up to stepRows answers grow together, as many as there is
+// memory for, a token of each at a time; where one ends, the next begins.
 func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int, a Answer) error) error {
 	g := &generation{b: b, prompts: prompts, done: done}
 	for i, p := range prompts {
@@ -70,7 +72,7 @@ func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(g.live) < stepRows && len(g.waiting) > 0 {
+		if len(g.waiting) > 0 && (len(g.live) == 0 || len(g.live) < stepRows && g.room+g.need(g.waiting[0]) <= b.most) {
 			if err := g.admit(); err != nil {
 				return err
 			}
@@ -83,17 +85,31 @@ func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int,
 	return nil
 }
 
+// same is how many tokens of a prompt the one before it began with. The last one is read in any case: its logits are wanted.
+func (g *generation) same(prompt int) (n int) {
+	ids := g.prompts[prompt].IDs
+	for n < min(len(ids)-1, len(g.before)) && ids[n] == g.before[n] {
+		n++
+	}
+	return n
+}
+
+// need is how many pages of its own a prompt and its answer may take.
+func (g *generation) need(prompt int) int {
+	p, most := &g.prompts[prompt], g.b.m.Positions
+	if p.MaxTokens > 0 {
+		most = min(most, len(p.IDs)+p.MaxTokens)
+	}
+	return (most+kernels.PageRows-1)/kernels.PageRows - g.same(prompt)/kernels.PageRows
+}
+
 // admit reads the next prompt and writes the first token of its answer.
 func (g *generation) admit() error {
 	b, i := g.b, g.waiting[0]
 	g.waiting = g.waiting[1:]
-	ids := g.prompts[i].IDs
-	same := 0
-	for same < min(len(ids)-1, len(g.before)) && ids[same] == g.before[same] { // the last one is read: its logits are wanted
-		same++
-	}
-	s := &sequence{prompt: i, sampler: newSampler(g.prompts[i].Sampling, b.m.V), pages: b.pages.share(g.pages, same), n: same}
-	g.live = append(g.live, s)
+	ids, same := g.prompts[i].IDs, g.same(i)
+	s := &sequence{prompt: i, sampler: newSampler(g.prompts[i].Sampling, b.m.V), pages: b.pages.share(g.pages, same), room: g.need(i), n: same}
+	g.live, g.room = append(g.live, s), g.room+s.room
 	for _, id := range ids {
 		s.sampler.seen[id] = true
 	}
@@ -195,12 +211,16 @@ func (g *generation) step() error {
 // write chooses the next token of an answer from its logits. A sequence that ended, also by an error, has given its pages back.
 func (g *generation) write(s *sequence, z []float32) (ended bool, err error) {
 	p := &g.prompts[s.prompt]
-	finish := func(reason string) (bool, error) {
+	leave := func() {
 		g.b.pages.drop(s.pages)
+		g.room -= s.room
+	}
+	finish := func(reason string) (bool, error) {
+		leave()
 		return true, g.done(s.prompt, Answer{s.answer, reason})
 	}
 	if v := z[0]; v-v != 0 {
-		g.b.pages.drop(s.pages)
+		leave()
 		return true, fmt.Errorf("prompt %d, token %d: expected finite logits, found %g", s.prompt, s.n, v)
 	}
 	id := s.sampler.next(z, len(s.answer))

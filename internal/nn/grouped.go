@@ -73,7 +73,9 @@ func (o *grouped) Info() graph.Info {
 
 // products of one expert, before they are given rows.
 func (o *grouped) products() (main, low *kernels.Product) {
-	main, low = &kernels.Product{M: o.m, K: o.in, Exact: o.exact}, &kernels.Product{M: o.m, K: o.in, Exact: o.exact}
+	blocked := o.m > kernels.FewRows // what a row gets does not depend on how many others have its expert
+	main = &kernels.Product{M: o.m, K: o.in, Exact: o.exact, Blocked: blocked}
+	low = &kernels.Product{M: o.m, K: o.in, Exact: o.exact, Blocked: blocked}
 	for _, p := range o.ps {
 		q := p.experts[0]
 		main.Outs = append(main.Outs, kernels.Out{N: p.out, B: q.w.m, R: p.r, V: q.b.m})
