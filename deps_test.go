@@ -52,7 +52,7 @@ const lattice = `
 	data, lora, internal/infer < train;
 
 	# evaluating
-	UTIL < eval/ask, eval/stats, eval/sandbox, eval/textscore;
+	UTIL < eval/ask, eval/stats, eval/sandbox, eval/textscore, eval/overlap;
 	eval/ask, internal/infer < eval/local;
 	eval/ask < eval/endpoint, eval/journal;
 	eval/ask, data, eval/sandbox, eval/textscore < eval/task;
@@ -61,7 +61,7 @@ const lattice = `
 
 	eval, train, quantize < recipes;
 	train, quantize < bench;
-	recipes, eval/local, eval/endpoint, bench < cli;
+	recipes, eval/local, eval/endpoint, eval/overlap, bench < cli;
 	cli < cli/tune;
 `
 

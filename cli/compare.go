@@ -32,7 +32,7 @@ is inconclusive, 1 anything else.`,
 			&cli.Float64Flag{Name: "level", Value: 0.95, Usage: "of confidence intervals, between 0.5 and 1"},
 			&cli.StringFlag{Name: "correction", Value: "holm", Usage: "of p-values for many comparisons: " + strings.Join(slices.Sorted(maps.Keys(stats.Corrections)), ", ")},
 			&cli.GenericFlag{Name: "cluster", Value: &repeated{}, Usage: "`TASK=COLUMN` whose equal values make documents dependent, - for none; may be repeated"},
-		}, reportFlags(), []cli.Flag{jsonFlag()}),
+		}, reportFlags(), lockFlags(), []cli.Flag{jsonFlag()}),
 		Action: e.compare,
 	}
 }
@@ -80,6 +80,9 @@ func compareOptions(c *cli.Context) (report.Options, error) {
 
 // compareRuns compares, prints, writes the reports and ends with the gates' verdict.
 func (e *env) compareRuns(c *cli.Context, before, after *report.Run, gates []report.Gate, o report.Options) error {
+	if err := e.lock(c, before, after); err != nil {
+		return err
+	}
 	x, err := report.Compare(before, after, o)
 	if err != nil {
 		return err
@@ -93,14 +96,7 @@ func (e *env) compareRuns(c *cli.Context, before, after *report.Run, gates []rep
 		return err
 	}
 	if c.Bool("json") {
-		if outcomes == nil {
-			outcomes = []report.Outcome{}
-		}
-		err = writeJSON(e.stdout, struct {
-			*report.Comparison
-			Warnings []string         `json:"warnings"`
-			Gates    []report.Outcome `json:"gates"`
-		}{x, r.Warnings(), outcomes})
+		err = writeJSON(e.stdout, benchmarkJSON(r))
 	} else {
 		err = e.printReport(r)
 	}

@@ -42,6 +42,7 @@ func dataCommand(e *env) *cli.Command {
 			},
 			dataCheckCommand(e),
 			dataConvertCommand(e),
+			overlapCommand(e),
 		},
 	}
 }
@@ -63,6 +64,8 @@ type dataView struct {
 	config data.Config
 	base   *model.Checkpoint
 	tok    *tokenizer.Tokenizer
+	// template is the model's chat template, nil without one.
+	template *chat.Template
 }
 
 func (v *dataView) close() {
@@ -97,12 +100,11 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 			return nil, fmt.Errorf("%s: chat template: %w", r.Base, err)
 		}
 	}
-	r.Data.TokenCache = false // rows are looked at, not tokens
 	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir()})
 	if err != nil {
 		return nil, err
 	}
-	return &dataView{s, r, r.Data, base, tok}, nil
+	return &dataView{s, r, r.Data, base, tok, template}, nil
 }
 
 // viewRecipe is the recipe of the flags, or one made of --data alone.

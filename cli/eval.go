@@ -31,7 +31,8 @@ the folders of --data; nothing is fetched unless --download is given. Answers ar
 a second run of the same model and tasks asks nothing.
 
 Example: tune eval --base model/ --tasks arc_easy,mmlu --data benchmarks/ --output results/`,
-		Flags: slices.Concat(evalModelFlags(), evalTaskFlags(), evalRunFlags()),
+		Flags: slices.Concat(evalModelFlags(), evalTaskFlags(), evalRunFlags(), []cli.Flag{gateFlag(),
+			&cli.StringFlag{Name: "recipe", Aliases: []string{"r"}, Usage: "a recipe `FILE` or name: runs its eval section on the base and on what was trained, and compares"}}, reportFlags(), lockFlags()),
 		Subcommands: []*cli.Command{
 			{
 				Name: "ls", Usage: "list tasks, groups and tags", UsageText: "tune eval ls [--include-path DIR] [--json] [PATTERN]",
@@ -153,8 +154,15 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 }
 
 func (e *env) evalRun(c *cli.Context) error {
+	if c.String("recipe") != "" {
+		return e.evalRecipe(c)
+	}
 	if c.NArg() > 0 {
 		return usagef(c, "expected no argument, found %q", c.Args().First())
+	}
+	gates, err := parseGates(c)
+	if err != nil {
+		return err
 	}
 	names := strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(names) == 0 {
@@ -198,7 +206,37 @@ func (e *env) evalRun(c *cli.Context) error {
 			return err
 		}
 	}
-	return e.evalPrint(c, out.Results, m)
+	if err := e.evalPrint(c, out.Results, m); err != nil {
+		return err
+	}
+	return e.evalJudge(c, out, gates)
+}
+
+// evalJudge checks the lock, decides the gates of a run alone, and writes its reports.
+func (e *env) evalJudge(c *cli.Context, out *eval.Outcome, gates []scores.Gate) error {
+	run, err := scores.NewRun(out.Results.ModelName, out.Results, out.Samples)
+	if err != nil {
+		return err
+	}
+	if err := e.lock(c, run); err != nil {
+		return err
+	}
+	outcomes, err := scores.Judge(gates, run, nil)
+	if err != nil {
+		return err
+	}
+	if err := e.writeReports(c, &scores.Report{Title: "Evaluation: " + run.ModelName, After: run, Gates: outcomes}); err != nil {
+		return err
+	}
+	if len(outcomes) > 0 && c.Bool("json") {
+		writeEvent(e.stdout, "gates", outcomes)
+	} else if len(outcomes) > 0 {
+		fmt.Fprintln(e.stdout)
+		if err := printGates(e.stdout, outcomes); err != nil {
+			return err
+		}
+	}
+	return verdict(outcomes)
 }
 
 // evalWatch shows progress: a line that changes on a terminal, a line for each tenth of a task elsewhere, events with

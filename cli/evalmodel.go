@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/data"
 	"tune/eval/ask"
 	"tune/eval/endpoint"
 	"tune/eval/journal"
@@ -146,9 +147,22 @@ func (m *evalModel) openJudge(c *cli.Context, name string) (ask.Model, error) {
 
 // journal keeps the answers of model and judge.
 func (m *evalModel) journal(c *cli.Context) error {
+	j, err := m.openJournal(c)
+	if err != nil || j == nil {
+		return err
+	}
+	m.model = j.Wrap(m.model)
+	if m.judge != nil {
+		m.judge = j.Wrap(m.judge)
+	}
+	return nil
+}
+
+// openJournal opens the journal of the flags, or that of the user's cache; nil without one.
+func (m *evalModel) openJournal(c *cli.Context) (*journal.Journal, error) {
 	path := c.String("journal")
 	if path == "-" {
-		return nil
+		return nil, nil
 	}
 	if path == "" {
 		dir, err := os.UserCacheDir()
@@ -156,20 +170,16 @@ func (m *evalModel) journal(c *cli.Context) error {
 			dir, err = own, nil
 		}
 		if err != nil {
-			return nil // no home to keep anything in
+			return nil, nil // no home to keep anything in
 		}
 		path = filepath.Join(dir, "tune", "answers.db")
 	}
 	j, err := journal.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m.closers = append(m.closers, func() { j.Close() })
-	m.model = j.Wrap(m.model)
-	if m.judge != nil {
-		m.judge = j.Wrap(m.judge)
-	}
-	return nil
+	return j, nil
 }
 
 // codeEnv allows what a model writes to be run.
@@ -189,7 +199,7 @@ const codeSeconds = 15
 
 func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
-// hubFetch takes data sets from the hub's cache and, when that is allowed, from the hub into it, which it tells.
+// hubFetch takes the data sets that come with the program from it, others from the hub's cache and, when that is allowed, from the hub into it, which it tells.
 func (e *env) hubFetch(download bool) (task.Fetch, error) {
 	client, err := hub.FromEnv()
 	if err != nil {
@@ -198,6 +208,9 @@ func (e *env) hubFetch(download bool) (task.Fetch, error) {
 	client.Offline = client.Offline || !download
 	client.Report = func(text string) { fmt.Fprintln(e.stderr, text) }
 	return func(dataset, name, split string) ([]string, error) {
+		if strings.HasPrefix(dataset, "builtin:") {
+			return data.BuiltinFiles(dataset, cacheDir(), split)
+		}
 		if !strings.Contains(dataset, "/") {
 			return nil, fmt.Errorf("%s is no data set of the hub", dataset)
 		}

@@ -129,7 +129,7 @@ func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (_ *jo
 	j.closers = append(j.closers, pool.Close)
 	start := time.Now()
 	wall := float64(start.UnixNano()) / 1e9
-	j.Job = train.Job{Model: m, Config: r.Train, Eval: r.Eval, Seed: r.Seed, Seq: r.Data.Seq, Pool: pool, Memory: int64(r.Memory), Dir: r.Output,
+	j.Job = train.Job{Model: m, Config: r.Train, Eval: r.Eval.EvalConfig, Seed: r.Seed, Seq: r.Data.Seq, Pool: pool, Memory: int64(r.Memory), Dir: r.Output,
 		Train: j.streams["train"], Now: func() float64 { return wall + time.Since(start).Seconds() }}
 	if s := j.streams["valid"]; s != nil {
 		j.Held = s
@@ -257,7 +257,7 @@ func (j *job) identify() error {
 }
 
 // results are the names this program writes into an output folder.
-var results = []string{"adapter", "merged", "checkpoints", "model*.gguf", "metrics.jsonl", "events.out.tfevents.*", "report.html", "recipe.yaml", "run.json"}
+var results = []string{"adapter", "merged", "checkpoints", "model*.gguf", "metrics.jsonl", "events.out.tfevents.*", "report.html", "recipe.yaml", "run.json", benchmarkDir}
 
 // prepareOutput refuses a folder that holds anything, unless the run there is continued or to be replaced. Replacing
 // removes what this program writes and nothing else.

@@ -7,13 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"tune/eval/report"
 	"tune/internal/atomicfile"
+	"tune/internal/hint"
+	"tune/recipes"
 	"tune/train"
 )
 
@@ -45,6 +49,9 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	r, name, err := readRecipe(c)
 	if err != nil {
 		return err
+	}
+	if full && len(r.Eval.Tasks) > 0 && !slices.ContainsFunc(r.Export, func(a recipes.Artifact) bool { return a.Form() == "merged" }) {
+		return hint.Errorf("export: [{merged: bf16}]", "eval.tasks are asked of the merged model, and the recipe exports none")
 	}
 	show := newProgress(e.stderr)
 	j, err := openJob(r, name, full, show.line)
@@ -107,23 +114,46 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err := j.answer(e.ctx, samples, true); err != nil {
 		return err
 	}
-	outputs, err = j.report(res, samples, list, append(outputs, list.facts()...), string(text))
+	outputs = append(outputs, list.facts()...)
+	var bench *report.Report
+	if len(r.Eval.Tasks) > 0 {
+		if bench, err = e.runBenchmark(c, r, name, show); err != nil {
+			return err
+		}
+		outputs = append(outputs, benchmarkFacts(r.Output, bench)...)
+	}
+	outputs, err = j.report(res, samples, list, outputs, string(text))
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
 		err = writeJSON(e.stdout, struct {
 			*train.Result
-			Exports exports      `json:"exports,omitempty"`
-			Outputs []train.Fact `json:"outputs"`
-		}{res, list, outputs})
+			Exports   exports      `json:"exports,omitempty"`
+			Outputs   []train.Fact `json:"outputs"`
+			Benchmark any          `json:"benchmark,omitempty"`
+		}{res, list, outputs, benchmarkOrNil(bench)})
 	} else {
 		err = printResult(e.stdout, res, list, outputs)
+		if err == nil && bench != nil {
+			fmt.Fprintln(e.stdout)
+			err = e.printReport(bench)
+		}
 	}
 	if err != nil {
 		return err
 	}
-	return list.gate()
+	if err := list.gate(); err != nil || bench == nil {
+		return err
+	}
+	return verdict(bench.Gates)
+}
+
+func benchmarkOrNil(r *report.Report) any {
+	if r == nil {
+		return nil
+	}
+	return benchmarkJSON(r)
 }
 
 // printResult prints the table of a run, that of the exported files, and where they are.

@@ -53,6 +53,43 @@ func reportFlags() []cli.Flag {
 	}
 }
 
+// lockFlags guard the benchmark itself.
+func lockFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "lock", Value: report.LockName, Usage: "`FILE` that says what the benchmark is"},
+		&cli.BoolFlag{Name: "locked", Usage: "fail when tasks, data, prompts or the model before are not those of the lock file"},
+		&cli.BoolFlag{Name: "update-lock", Usage: "write the lock file"},
+	}
+}
+
+// lock checks a run against the lock file, or writes the file. A baseline's model is part of the benchmark, that of a
+// candidate is what is measured.
+func (e *env) lock(c *cli.Context, baseline *report.Run, candidates ...*report.Run) error {
+	path := c.String("lock")
+	if c.Bool("update-lock") {
+		if err := report.NewLock(baseline).Write(path); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stderr, "wrote %s\n", path)
+	}
+	if !c.Bool("locked") && !c.Bool("update-lock") {
+		return nil
+	}
+	l, err := report.ReadLock(path)
+	if err != nil {
+		return err
+	}
+	if err := l.Check(baseline, true); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, run := range candidates {
+		if err := l.Check(run, false); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
+}
+
 // parseGates reads the conditions of the command line.
 func parseGates(c *cli.Context) (gates []report.Gate, err error) {
 	texts, _ := c.Generic("gate").(*repeated)
@@ -73,17 +110,13 @@ func parseGates(c *cli.Context) (gates []report.Gate, err error) {
 func (e *env) writeReports(c *cli.Context, r *report.Report) error {
 	for _, f := range []struct {
 		flag  string
-		write func(io.Writer) error
+		write reportWriter
 	}{{"html", r.HTML}, {"junit", r.JUnit}, {"markdown", r.Markdown}} {
 		path := c.String(f.flag)
 		if path == "" {
 			continue
 		}
-		var b bytes.Buffer
-		if err := f.write(&b); err != nil {
-			return err
-		}
-		if err := atomicfile.Write(path, b.Bytes()); err != nil {
+		if err := writeReport(path, f.write); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stderr, "wrote %s\n", path)
@@ -92,6 +125,18 @@ func (e *env) writeReports(c *cli.Context, r *report.Report) error {
 		return nil
 	}
 	return e.github(r)
+}
+
+// reportWriter is one of a report's forms.
+type reportWriter func(io.Writer) error
+
+// writeReport writes a form of a report to a file.
+func writeReport(path string, write reportWriter) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	return atomicfile.Write(path, b.Bytes())
 }
 
 // github adds to the step summary, a file that other steps write as well, and prints workflow commands.

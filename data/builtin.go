@@ -3,6 +3,7 @@ package data
 import (
 	"cmp"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"tune/data/licenses"
@@ -29,6 +30,15 @@ func builtinPaths(name, format, cache, split string) ([]string, error) {
 		file = licenses.TextFile
 	}
 	return []string{filepath.Join(dir, file)}, nil
+}
+
+// BuiltinFiles returns the files of a split of a built-in data set, such as builtin:licenses, for readers of rows.
+func BuiltinFiles(path, cache, split string) ([]string, error) {
+	name, ok := strings.CutPrefix(path, "builtin:")
+	if !ok || !slices.Contains(builtins, name) {
+		return nil, hint.Errorf("there are builtin:"+strings.Join(builtins, " and builtin:"), "%s: no built-in data set", path)
+	}
+	return builtinPaths(name, "", cache, split)
 }
 
 // About says how the built-in data sets that the configuration names were made, "" when it names none.

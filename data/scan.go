@@ -22,7 +22,6 @@ func (s *Stream) Scan(ctx context.Context, visit func(Scanned) bool) error {
 type walked struct {
 	Scanned
 	item     item
-	rejected *item // the worse answer beside it
 	key      string
 	unwanted bool // a worse answer, which the objective has no use for
 }
@@ -64,7 +63,7 @@ func (s *Stream) look(d drawn) (x walked) {
 	x.Example, _, x.Err = s.example(d, &st)
 	x.Example.Key, x.unwanted = x.key, st.Unwanted > 0 && len(x.Example.IDs) == 0
 	if it, err := d.entry.item(formatRow{d.row, d.names}); err == nil {
-		x.item, x.rejected = it.item, it.rejected
+		x.item = it.item
 	}
 	return x
 }

@@ -31,7 +31,7 @@ func (r *Recipe) Check() []Problem {
 	for _, p := range r.Train.Check() {
 		bad(true, "train."+p.Key, "%s", p.Message)
 	}
-	for _, p := range r.Eval.Check() {
+	for _, p := range append(r.Eval.Check(), r.Eval.problems()...) {
 		bad(true, "eval."+p.Key, "%s", p.Message)
 	}
 	bad(r.Train.MicroTokens > 0 && r.Train.MicroTokens < r.Data.Seq, "train.micro_tokens",

@@ -79,7 +79,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	fields := keysOf(v.Type())
 	d.pairs(n, path, func(key, value *yaml.Node, at string) {
 		if i, ok := fields[key.Value]; ok {
-			d.decode(value, v.Field(i), at)
+			d.decode(value, v.FieldByIndex(i), at)
 			return
 		}
 		message := fmt.Sprintf("unknown key, expected one of %s", list(v.Type()))
@@ -228,12 +228,30 @@ func describe(t reflect.Type) string {
 	return "a whole number"
 }
 
-// keysOf maps the YAML keys of a struct to its fields.
-func keysOf(t reflect.Type) map[string]int {
-	keys := map[string]int{}
+// keysOf maps the YAML keys of a struct to its fields, those of inlined structs among them.
+func keysOf(t reflect.Type) map[string][]int {
+	keys := map[string][]int{}
+	for _, k := range orderedKeys(t) {
+		keys[k.name] = k.index
+	}
+	return keys
+}
+
+type yamlKey struct {
+	name  string
+	index []int
+}
+
+// orderedKeys are the YAML keys of a struct in their order.
+func orderedKeys(t reflect.Type) (keys []yamlKey) {
 	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
-			keys[name] = i
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		if options == "inline" {
+			for _, k := range orderedKeys(t.Field(i).Type) {
+				keys = append(keys, yamlKey{k.name, append([]int{i}, k.index...)})
+			}
+		} else if name != "" && name != "-" {
+			keys = append(keys, yamlKey{name, []int{i}})
 		}
 	}
 	return keys
@@ -242,10 +260,8 @@ func keysOf(t reflect.Type) map[string]int {
 // list names the keys of a struct in their order.
 func list(t reflect.Type) string {
 	var names []string
-	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" && name != "-" {
-			names = append(names, name)
-		}
+	for _, k := range orderedKeys(t) {
+		names = append(names, k.name)
 	}
 	return strings.Join(names, ", ")
 }

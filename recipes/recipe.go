@@ -24,22 +24,22 @@ import (
 
 // Recipe is one job. Paths in it are relative to the current folder.
 type Recipe struct {
-	Base      string           `yaml:"base" json:"base,omitempty" jsonschema:"description=the model to start from: builtin:lex-5m or a Hugging Face folder or a GGUF file"`
-	Precision string           `yaml:"precision" json:"precision,omitempty" jsonschema:"enum=auto,enum=bf16,enum=f32,description=of matrix products; auto is bf16 where the processor multiplies it"`
-	Memory    Size             `yaml:"memory" json:"memory,omitempty" jsonschema:"description=most memory the job may use; 0 sets no limit"`
-	Seed      uint64           `yaml:"seed" json:"seed,omitempty" jsonschema:"description=decides order and dropout and initial values"`
-	Data      data.Config      `yaml:"data" json:"data,omitempty"`
-	LoRA      lora.Config      `yaml:"lora" json:"lora,omitempty"`
-	Train     train.Config     `yaml:"train" json:"train,omitempty"`
-	Eval      train.EvalConfig `yaml:"eval" json:"eval,omitempty"`
-	Export    []Artifact       `yaml:"export" json:"export,omitempty" jsonschema:"description=what is written after training beside the adapter or the checkpoint; [] is nothing"`
-	Output    string           `yaml:"output" json:"output,omitempty" jsonschema:"description=folder for results"`
+	Base      string       `yaml:"base" json:"base,omitempty" jsonschema:"description=the model to start from: builtin:lex-5m or a Hugging Face folder or a GGUF file"`
+	Precision string       `yaml:"precision" json:"precision,omitempty" jsonschema:"enum=auto,enum=bf16,enum=f32,description=of matrix products; auto is bf16 where the processor multiplies it"`
+	Memory    Size         `yaml:"memory" json:"memory,omitempty" jsonschema:"description=most memory the job may use; 0 sets no limit"`
+	Seed      uint64       `yaml:"seed" json:"seed,omitempty" jsonschema:"description=decides order and dropout and initial values"`
+	Data      data.Config  `yaml:"data" json:"data,omitempty"`
+	LoRA      lora.Config  `yaml:"lora" json:"lora,omitempty"`
+	Train     train.Config `yaml:"train" json:"train,omitempty"`
+	Eval      Eval         `yaml:"eval" json:"eval,omitempty"`
+	Export    []Artifact   `yaml:"export" json:"export,omitempty" jsonschema:"description=what is written after training beside the adapter or the checkpoint; [] is nothing"`
+	Output    string       `yaml:"output" json:"output,omitempty" jsonschema:"description=folder for results"`
 }
 
 // Default is a recipe in which nothing is set.
 func Default() Recipe {
 	return Recipe{Base: Builtin, Precision: "auto", Seed: 1, Data: data.Default(), LoRA: lora.Default(), Train: train.Defaults(),
-		Eval: train.EvalDefaults(), Export: []Artifact{{Merged: "bf16"}, {GGUF: "Q8_0"}}}
+		Eval: Eval{EvalConfig: train.EvalDefaults()}, Export: []Artifact{{Merged: "bf16"}, {GGUF: "Q8_0"}}}
 }
 
 // Override is one key=value of the command line.

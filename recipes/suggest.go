@@ -43,18 +43,14 @@ var synonyms = map[string]string{
 
 // walkKeys visits every key of a struct and of the structs in it.
 func walkKeys(t reflect.Type, path string, visit func(path, name string)) {
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
-		if name == "" || name == "-" {
-			continue
-		}
-		visit(path, name)
-		f := t.Field(i).Type
+	for _, k := range orderedKeys(t) {
+		visit(path, k.name)
+		f := t.FieldByIndex(k.index).Type
 		if f.Kind() == reflect.Pointer {
 			f = f.Elem()
 		}
 		if f.Kind() == reflect.Struct {
-			walkKeys(f, join(path, name), visit)
+			walkKeys(f, join(path, k.name), visit)
 		}
 	}
 }

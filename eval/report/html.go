@@ -173,7 +173,7 @@ func newEntry(s, b *Sample, metric string, higher bool) entry {
 	e := entry{ID: s.DocID, Prompt: tail(prompt(s), promptShown), Target: clip(s.Target, answerShown), After: clip(answer(s), answerShown), HasBefore: b != nil}
 	question := strings.Fields(tail(prompt(s), 400))
 	e.Question = tail(strings.Join(question, " "), 110)
-	x, numeric := s.Number(metric)
+	x, numeric := own(s, metric)
 	e.State = "right"
 	if numeric {
 		e.ValueAfter = Format(x)
@@ -189,7 +189,7 @@ func newEntry(s, b *Sample, metric string, higher bool) entry {
 		if w := response(b); choices(b) == nil && w != answer(b) {
 			e.WroteBefore = clip(w, answerShown)
 		}
-		if y, ok := b.Number(metric); ok && numeric {
+		if y, ok := own(b, metric); ok && numeric {
 			e.ValueBefore = Format(y)
 			if x != y {
 				e.State = "worse"
@@ -205,6 +205,15 @@ func newEntry(s, b *Sample, metric string, higher bool) entry {
 		e.Target = fmt.Sprintf("%d: %s", i, strings.TrimSpace(e.Choices[i].Text))
 	}
 	return e
+}
+
+// own is a document's own number: its value of the metric, or nats per word or byte where that is a couple of totals.
+func own(s *Sample, metric string) (float64, bool) {
+	if x, ok := s.Number(metric); ok {
+		return x, true
+	}
+	x, y, ok := two(s.Values[metric])
+	return -x / y, ok && y > 0
 }
 
 func pairChoices(s, b *Sample) (all []pairOfChoices) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"tune/eval/stats"
 )
@@ -108,7 +109,9 @@ func (r *Report) Warnings() (all []string) {
 			all = append(all, where+o.String())
 		}
 		for _, n := range run.Tune.Notes {
-			all = append(all, where+n)
+			if !strings.HasPrefix(n, "partial: ") { // said above, with numbers
+				all = append(all, where+n)
+			}
 		}
 	}
 	if r.Comparison != nil {

@@ -194,3 +194,10 @@ func FuzzReadSample(f *testing.F) {
 		json.Unmarshal(strictJSON(b), &x)
 	})
 }
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}

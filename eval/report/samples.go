@@ -186,6 +186,25 @@ func readSamples(name string) ([]Sample, error) {
 	return list, nil
 }
 
+// NewRun is a run that was not written: results and samples as they would be read again.
+func NewRun(path string, r *Results, samples map[string][]Sample) (*Run, error) {
+	run := &Run{Path: path, Results: r, Samples: map[string][]Sample{}}
+	for task, list := range samples {
+		again := make([]Sample, len(list))
+		for i := range list {
+			text, err := json.Marshal(list[i])
+			if err == nil {
+				err = json.Unmarshal(text, &again[i])
+			}
+			if err != nil {
+				return nil, fmt.Errorf("samples of %s, document %d: %w", task, list[i].DocID, err)
+			}
+		}
+		run.Samples[task] = again
+	}
+	return run, nil
+}
+
 // object writes a JSON object in a given order.
 type object struct {
 	b   bytes.Buffer

@@ -41,6 +41,7 @@ var functionTable = map[string]function{
 	"ifeval/instructions.documents":                     {generate: instructionDocuments},
 	"needle/needle.documents":                           {generate: needleDocuments},
 	"mt_bench/questions.documents":                      {generate: mtbenchQuestions},
+	"own/prose.documents":                               {generate: proseDocuments},
 	"mt_bench/questions.ratings":                        {results: mtbenchRatings},
 	"legal/rows.unseen":                                 {docs: unseenRows},
 	"legal/rows.options":                                {field: promptOptions},
