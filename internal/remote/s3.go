@@ -74,9 +74,10 @@ func (c *Client) openS3(ctx context.Context, address string) (*File, error) {
 		return nil, err
 	}
 	f := &File{client: c, name: address}
+	tag := ""
 	err = c.again(ctx, func() error {
 		info, err := s3.StatObject(ctx, bucket, key, minio.StatObjectOptions{})
-		f.size, f.version = info.Size, info.ETag
+		f.size, f.version, tag = info.Size, s3Version(info), info.ETag
 		return s3Error(err)
 	})
 	if err != nil {
@@ -85,7 +86,11 @@ func (c *Client) openS3(ctx context.Context, address string) (*File, error) {
 	core := minio.Core{Client: s3}
 	f.get = func(ctx context.Context, from, to int64) (io.ReadCloser, error) {
 		var o minio.GetObjectOptions
-		if err := errors.Join(o.SetRange(from, to-1), o.SetMatchETag(f.version)); err != nil {
+		err := o.SetRange(from, to-1)
+		if tag != "" {
+			err = errors.Join(err, o.SetMatchETag(tag))
+		}
+		if err != nil {
 			return nil, Permanent{Err: err}
 		}
 		body, info, _, err := core.GetObject(ctx, bucket, key, o)
@@ -95,13 +100,21 @@ func (c *Client) openS3(ctx context.Context, address string) (*File, error) {
 		if err != nil {
 			return nil, s3Error(err)
 		}
-		if info.ETag != f.version {
+		if is := s3Version(info); is != f.version {
 			body.Close()
-			return nil, changed(f.version, info.ETag)
+			return nil, changed(f.version, is)
 		}
 		return body, nil
 	}
 	return f, nil
+}
+
+// s3Version is the entity tag; servers that keep plain files have none for files that were put there past them.
+func s3Version(o minio.ObjectInfo) string {
+	if o.ETag != "" {
+		return o.ETag
+	}
+	return o.LastModified.UTC().Format(http.TimeFormat)
 }
 
 // again tries until it works or no try can help.
