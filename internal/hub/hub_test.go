@@ -92,7 +92,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	case f.gated && !token:
 		fail(w, http.StatusUnauthorized, "GatedRepo")
 	default:
-		name := strings.TrimPrefix(rest, "resolve/"+commit+"/")
+		_, name, _ := strings.Cut(strings.TrimPrefix(rest, "resolve/"), "/") // behind the commit, or main
 		text, ok := f.files[name]
 		if !ok {
 			fail(w, http.StatusNotFound, "EntryNotFound")
