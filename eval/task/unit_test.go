@@ -181,3 +181,51 @@ func TestLibraryProblems(t *testing.T) {
 		}
 	}
 }
+
+// TestInstructions compares with lm-eval's checkers (make_ifeval.py).
+func TestInstructions(t *testing.T) {
+	n := 0
+	eachLine(t, "testdata/ifeval.jsonl", func(d *chat.Dict) {
+		n++
+		f := &fields{d: d}
+		answer := f.text("answer", "")
+		got, err := ifevalResults(f.dict("doc"), results{texts: []string{answer}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		strict, loose := got[1].Value.([]bool)[0], got[3].Value.([]bool)[0]
+		if strict != f.bool("strict") || loose != f.bool("loose") {
+			t.Errorf("%s of %q: strictly %v, loosely %v, want %v, %v", JSON(f.dict("doc"), 0), answer, strict, loose, f.bool("strict"), f.bool("loose"))
+		}
+	})
+	if n != 26*31 {
+		t.Errorf("%d cases, want %d", n, 26*31)
+	}
+}
+
+func TestLanguages(t *testing.T) {
+	for text, want := range map[string]string{
+		"The cat is on the mat and it is happy.": "en", "Le chat est sur la table et il dort dans une boîte.": "fr", "Der Hund und die Katze sind nicht im Haus.": "de",
+		"これは日本語の文です。": "ja", "这是中文句子。": "zh-cn", "Это предложение на русском языке.": "ru", "123": "",
+	} {
+		if got := languageOf(text); got != want {
+			t.Errorf("language of %q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCode(t *testing.T) {
+	for _, c := range []struct {
+		n, c, k int
+		want    float64
+	}{{1, 1, 1, 1}, {1, 0, 1, 0}, {10, 3, 1, 0.3}, {5, 2, 2, 0.7}, {64, 64, 8, 1}} {
+		if got := passEstimate(c.n, c.c, c.k); math.Abs(got-c.want) > sumTolerance {
+			t.Errorf("pass@%d of %d of %d = %v, want %v", c.k, c.c, c.n, got, c.want)
+		}
+	}
+	for answer, want := range map[string]string{"\ndef f():\n  pass\n```\nmore": "def f():\n  pass", "no end": "", "def f(): 1\n```": " f(): 1"} {
+		if got := mbppBlock(answer, nil); got != want {
+			t.Errorf("block of %q: %q, want %q", answer, got, want)
+		}
+	}
+}
