@@ -45,6 +45,7 @@ func commands(e *env) []*cli.Command {
 		quantizeCommand(e),
 		exportCommand(e),
 		imatrixCommand(e),
+		calibrateCommand(e),
 		verifyCommand(e),
 		evalCommand(e),
 		compareCommand(e),

@@ -100,6 +100,7 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 			return nil, fmt.Errorf("%s: chat template: %w", r.Base, err)
 		}
 	}
+	r.Data.TokenCache = false // rows are looked at, not tokens
 	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir()})
 	if err != nil {
 		return nil, err

@@ -38,6 +38,7 @@ func (e *env) dataCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	r.Data.TokenCache = false // rows are looked at, not tokens
 	k := &preflight{e: e, recipe: r}
 	if c.String("recipe") == "" { // --data is one set, not three
 		r.Data.Valid, r.Data.Test = nil, nil

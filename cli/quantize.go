@@ -16,6 +16,7 @@ import (
 	"tune/internal/model"
 	"tune/internal/qtype"
 	"tune/internal/tensor"
+	"tune/kernels"
 	"tune/lora"
 	"tune/quantize"
 	"tune/recipes"
@@ -65,7 +66,7 @@ Mixes of our own for mixtures of experts and latent attention (attention, shared
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			&cli.BoolFlag{Name: "verify", Usage: "compare the written file with the source, as tune verify does; gates imply it"},
 			jsonFlag(),
-		}, packedFlags(), shardFlags(), targetFlags(), gateFlags()),
+		}, packedFlags(), methodFlags(), shardFlags(), targetFlags(), gateFlags()),
 		Action: func(c *cli.Context) error { return runQuantize(e, c) },
 	}
 }
@@ -90,11 +91,12 @@ func wrap(words []string, width int) string {
 
 // quantizeReport is what `tune quantize --json` prints, also with --dry-run.
 type quantizeReport struct {
-	Tensors []quantizedTensor `json:"tensors"`
-	Bytes   int64             `json:"file_bytes"`
-	Files   []shardFile       `json:"files,omitempty"`  // when they are several
-	Verify  *verifyReport     `json:"verify,omitempty"` // with --verify
-	Target  *targetReport     `json:"target,omitempty"` // with a wanted size
+	Tensors  []quantizedTensor         `json:"tensors"`
+	Bytes    int64                     `json:"file_bytes"`
+	Files    []shardFile               `json:"files,omitempty"`    // when they are several
+	Verify   *verifyReport             `json:"verify,omitempty"`   // with --verify
+	Target   *targetReport             `json:"target,omitempty"`   // with a wanted size
+	Feedback []quantize.FeedbackReport `json:"feedback,omitempty"` // with --method gptq
 }
 
 type quantizedTensor struct {
@@ -144,6 +146,13 @@ func runQuantize(e *env, c *cli.Context) error {
 			return err
 		}
 	}
+	pool := kernels.NewPool(c.Int("threads"))
+	defer pool.Close()
+	done, err := feedbackOptions(e, c, &o, pool)
+	if err != nil {
+		return err
+	}
+	defer done()
 	p, size, err := planOf(e, c, src, mix, &o)
 	if err != nil {
 		return err
@@ -172,6 +181,9 @@ func runQuantize(e *env, c *cli.Context) error {
 		}
 	}
 	r := quantizeJSON(p, out)
+	if o.Feedback != nil {
+		r.Feedback = o.Feedback.Reports
+	}
 	if size != nil {
 		r.Target = &targetReport{Wanted: size.Wanted, Expected: size.Loss, Nearest: size.Nearest.Mix.Name, NearestBytes: size.Nearest.Size(), NearestExpected: max(size.Expected, 0)}
 	}

@@ -68,6 +68,7 @@ type packedReport struct {
 	Bytes   int64          `json:"bytes"`
 	Memory  int64          `json:"memory_bytes"` // beside mapped files, with the threads there are
 	Seconds *float64       `json:"seconds,omitempty"`
+	Method  *methodReport  `json:"method,omitempty"`
 	Verify  *verifyReport  `json:"verify,omitempty"`
 }
 
@@ -139,7 +140,7 @@ func runPacked(e *env, c *cli.Context) error {
 	r := packedJSON(p)
 	r.Memory = one * int64(workers)
 	if !dry {
-		if err := writePacked(e, c, p, out, quantize.WriteOptions{Threads: workers, Memory: memory, Fresh: !c.Bool("resume")}, &r); err != nil {
+		if err := writePacked(e, c, p, o, out, quantize.WriteOptions{Threads: workers, Memory: memory, Fresh: !c.Bool("resume")}, &r); err != nil {
 			return err
 		}
 	}
@@ -162,7 +163,7 @@ func runPacked(e *env, c *cli.Context) error {
 }
 
 // writePacked makes way for the folder and writes it.
-func writePacked(e *env, c *cli.Context, p *quantize.PackedPlan, out string, o quantize.WriteOptions, r *packedReport) error {
+func writePacked(e *env, c *cli.Context, p *quantize.PackedPlan, po quantize.PackedOptions, out string, o quantize.WriteOptions, r *packedReport) error {
 	if err := checkDistinct(c.Args().Get(0), out); err != nil {
 		return err
 	}
@@ -170,11 +171,23 @@ func writePacked(e *env, c *cli.Context, p *quantize.PackedPlan, out string, o q
 		return err
 	}
 	begun := time.Now()
+	method, err := startMethod(e, c, p, po, out)
+	if err != nil {
+		return err
+	}
+	var linears quantize.Linears
+	if method != nil {
+		defer method.close()
+		p, linears = method.plan, method.Linear
+	}
 	show := newProgress(e.stderr)
 	bar := &byteProgress{show: show, begun: begun}
 	o.Progress, o.Note = bar.update, func(text string) { show.line("tune: note: " + text) }
-	err := p.Write(e.ctx, out, o, nil)
+	err = p.Write(e.ctx, out, o, linears)
 	show.end()
+	if method != nil {
+		r.Method = method.report()
+	}
 	seconds := time.Since(begun).Seconds()
 	r.Seconds = &seconds
 	return err
@@ -252,12 +265,7 @@ func exportPacked(ctx context.Context, t *trained, a *recipes.Artifact, path str
 
 // planPacked merges an adapter on the way.
 func planPacked(base *model.Checkpoint, source, adapter string, o quantize.PackedOptions) (*quantize.PackedPlan, error) {
-	var files []string
-	if !strings.HasPrefix(source, "builtin:") {
-		files = append(files, source)
-	}
-	weights := base.Weights
-	merged := false
+	weights, merged := base.Weights, false
 	if adapter != "" {
 		m, err := model.New(base, model.Options{})
 		if err != nil {
@@ -272,15 +280,28 @@ func planPacked(base *model.Checkpoint, source, adapter string, o quantize.Packe
 			return nil, err
 		}
 		weights, o.Untied, merged = x, x.Untied(), true
+	}
+	return planWeights(base, weights, source, adapter, o, merged)
+}
+
+// planWeights plans for weights in the place of the checkpoint's; o.Stamp says what was done to them.
+func planWeights(base *model.Checkpoint, weights tensor.Source, source, adapter string, o quantize.PackedOptions, merged bool) (*quantize.PackedPlan, error) {
+	var files []string
+	if !strings.HasPrefix(source, "builtin:") {
+		files = append(files, source)
+	}
+	if adapter != "" {
 		files = append(files, adapter)
 	}
 	var err error
 	if o.Resident, err = resident(base, weights, merged); err != nil {
 		return nil, err
 	}
-	if o.Stamp, err = quantize.Stamp(files...); err != nil {
+	stamp, err := quantize.Stamp(files...)
+	if err != nil {
 		return nil, err
 	}
+	o.Stamp = stamp + o.Stamp
 	return quantize.PlanPacked(base, weights, o)
 }
 
@@ -375,6 +396,11 @@ func (r *packedReport) text(out io.Writer, p *quantize.PackedPlan, dir string, d
 		fmt.Fprintf(out, ", in %.1f s", *r.Seconds)
 	}
 	fmt.Fprintln(out)
+	if r.Method != nil {
+		if err := r.Method.text(out); err != nil {
+			return err
+		}
+	}
 	if r.Verify == nil {
 		return nil
 	}

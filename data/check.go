@@ -50,6 +50,7 @@ var kinds = []kind{
 	{"too-long", true, "rows longer than seq", "raise seq, or choose overlength: truncate, drop or split"},
 	{"leak", true, "rows of the held-out data that are also in train", "the score on them is no measure; split by a key column or drop them"},
 	{"unlike-generation", false, "trained turns before which training shows another text than generation would", "the template treats past turns differently; loss: last trains only where both agree"},
+	{"same-pair", true, "preferences whose two answers are the same", "they teach nothing; drop them"},
 	{"left-out", true, "tools or tool calls that the chat template leaves out", "use a model whose template knows tools, or put them into the content"},
 	{"duplicate", false, "rows that occur before", "they count twice; drop them"},
 	{"same-answer", false, "rows with the same answer", "a model learns to give it always"},
@@ -179,7 +180,10 @@ func (c *checker) row(x walked) {
 		c.add("too-long", x.key, fmt.Sprintf("%d tokens of at most %d (overlength: %s)", n, c.s.config.Seq, c.s.config.Overlength))
 	}
 	c.tokens(x)
-	h := footprint(x)
+	h := footprint(x.item, ex)
+	if x.rejected != nil && (x.item.chat != nil || x.item.text != nil) && footprint(*x.rejected, ex) == h {
+		c.add("same-pair", x.key, "")
+	}
 	if c.Seen.rows[h] {
 		c.add("duplicate", x.key, "")
 	}
@@ -247,7 +251,7 @@ func (c *checker) bad(err error, key string) {
 }
 
 // footprint identifies a row by its text, whatever its case and white space; rows of tokens by these.
-func footprint(x walked) uint64 {
+func footprint(it item, ex *Example) uint64 {
 	h := fnv.New64a()
 	write := func(s string) {
 		for _, w := range strings.Fields(strings.ToLower(s)) {
@@ -257,8 +261,8 @@ func footprint(x walked) uint64 {
 		h.Write([]byte{0})
 	}
 	switch {
-	case x.item.chat != nil:
-		for _, m := range x.item.chat.Messages {
+	case it.chat != nil:
+		for _, m := range it.chat.Messages {
 			write(m.Role)
 			write(m.Content)
 			for _, call := range m.ToolCalls {
@@ -266,10 +270,10 @@ func footprint(x walked) uint64 {
 				write(string(text))
 			}
 		}
-	case x.item.text != nil:
-		write(*x.item.text)
+	case it.text != nil:
+		write(*it.text)
 	default:
-		return x.Example.hash()
+		return ex.hash()
 	}
 	return h.Sum64()
 }

@@ -33,6 +33,7 @@ var planted = []struct{ find, row string }{
 	{"markup", `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo<|end|>"}]}`},
 	{"unsupervised", `{"messages":[{"role":"system","content":"hi"}]}`},
 	{"too-long", `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"` + strings.Repeat("x ", 99) + `"}]}`},
+	{"same-pair", `{"prompt":"hi","chosen":"yo","rejected":"yo"}`},
 	{"duplicate", `{"messages":[{"role":"user","content":"The  cat"},{"role":"assistant","content":"and the dog"}]}`},
 	{"mojibake", `{"messages":[{"role":"user","content":"cafÃ©"},{"role":"assistant","content":"yo"}]}`},
 }
@@ -68,6 +69,10 @@ func plantedConfig(t *testing.T, rows ...string) Config {
 
 func TestCheckFindsPlantedMistakes(t *testing.T) {
 	for _, p := range planted {
+		good := good
+		if p.find == "same-pair" {
+			good = strings.Replace(p.row, "yo", "no", 1)
+		}
 		if _, err := Open(plantedConfig(t, good, p.row), Options{Split: "train", Tokenizer: testTokenizer(t)}); err != nil {
 			// the first rows of a file are read when it is opened
 			if f := FindingOf("train", err); f.Name != p.find || !f.Error || !strings.Contains(f.Message, "a.jsonl:2") {

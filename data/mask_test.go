@@ -49,10 +49,13 @@ func TestMasks(t *testing.T) {
 		{"calls alone", part, user + think + "yo[[" + call + "<|im_end|>]]\n|", func(c *Config) { c.LossParts = []string{"tool_calls"} }},
 		{"drop", talk[:len(talk)-len(`,{"role":"user","content":"hi"},{"role":"assistant","content":"no"}]}`)-len(`,{"role":"assistant","content":"yo"}`)] + "]}\n" + talk,
 			user + "[[yo<|im_end|>]]\n" + user + "[[no<|im_end|>]]\n|", func(c *Config) { c.Unsupervised = "drop" }},
+		{"drop from the cache", talk[:len(talk)-len(`,{"role":"user","content":"hi"},{"role":"assistant","content":"no"}]}`)-len(`,{"role":"assistant","content":"yo"}`)] + "]}\n" + talk,
+			user + "[[yo<|im_end|>]]\n" + user + "[[no<|im_end|>]]\n|", func(c *Config) { c.Unsupervised, c.TokenCache = "drop", true }},
 	} {
 		cfg := Default()
 		cfg.Train, cfg.Order = Sources{{Path: write(t, "a.jsonl", c.row+"\n")}}, "file"
 		c.set(&cfg)
+		cfg.Cache = t.TempDir()
 		template, err := chat.Parse(thinkML)
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +81,7 @@ func TestMasks(t *testing.T) {
 		if got := marked(t, o, packs); got != c.want {
 			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
 		}
-		if drop := c.name == "drop"; drop != (st.Dropped == 1) {
+		if drop := strings.HasPrefix(c.name, "drop"); drop != (st.Dropped == 1) {
 			t.Errorf("%s: %d rows dropped", c.name, st.Dropped)
 		}
 	}

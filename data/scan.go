@@ -22,6 +22,7 @@ func (s *Stream) Scan(ctx context.Context, visit func(Scanned) bool) error {
 type walked struct {
 	Scanned
 	item     item
+	rejected *item // the worse answer beside it
 	key      string
 	unwanted bool // a worse answer, which the objective has no use for
 }
@@ -63,7 +64,7 @@ func (s *Stream) look(d drawn) (x walked) {
 	x.Example, _, x.Err = s.example(d, &st)
 	x.Example.Key, x.unwanted = x.key, st.Unwanted > 0 && len(x.Example.IDs) == 0
 	if it, err := d.entry.item(formatRow{d.row, d.names}); err == nil {
-		x.item = it.item
+		x.item, x.rejected = it.item, it.rejected
 	}
 	return x
 }

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	cacheVersion = 1       // changes when rows are cached in another way
+	cacheVersion = 2       // changes when rows are cached in another way
 	cacheRows    = 1 << 13 // of a record batch
 	cacheTokens  = 4 << 20
 	cachedName   = "cached tokens"
@@ -37,10 +37,10 @@ var cacheSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "rejected_ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
 	{Name: "rejected_labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
 	{Name: "key", Type: arrow.BinaryTypes.String},
-	{Name: "counts", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)}, // role, is text, repaired, unwanted, filtered, duplicates
+	{Name: "counts", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)}, // role, is text, repaired, unwanted, filtered, duplicates, unsupervised
 }, nil)
 
-const numCounts = 6
+const numCounts = 7
 
 // useCache puts a mapped file of tokens in the place of each source. A file is made when there is none of the same content,
 // settings, template and tokenizer; all runs that agree in these share it.
@@ -225,7 +225,8 @@ func (c *cacheRow) append(b *array.RecordBuilder) {
 	list(3, other.Labels, e.Rejected == nil || slices.Equal(other.Labels, other.IDs))
 	b.Field(4).(*array.StringBuilder).Append(c.key(c.i))
 	flag := map[bool]int32{true: 1}
-	list(5, []int32{int32(e.Role), flag[c.isText], flag[c.repaired], int32(c.stats.Unwanted), int32(c.stats.Filtered), int32(c.stats.Duplicates)}, false)
+	list(5, []int32{int32(e.Role), flag[c.isText], flag[c.repaired], int32(c.stats.Unwanted), int32(c.stats.Filtered), int32(c.stats.Duplicates),
+		flag[e.Unsupervised]}, false)
 }
 
 // cachedExample reads a row of the cache as example would have made it, counts included.
@@ -246,7 +247,7 @@ func (s *Stream) cachedExample(d drawn, st *Stats) (ex Example, isText bool, _ e
 	if ex, _, err = s.cachedTokens(d, "ids", "labels"); err != nil {
 		return fail(err)
 	}
-	ex.Key, ex.Role = key, Role(counts[0])
+	ex.Key, ex.Role, ex.Unsupervised = key, Role(counts[0]), counts[6] != 0
 	if other, ok, err := s.cachedTokens(d, "rejected_ids", "rejected_labels"); err != nil {
 		return fail(err)
 	} else if ok {

@@ -110,7 +110,7 @@ const (
 	countEnding = ".counts"
 )
 
-// ReadImportance reads a file of llama-imatrix, GGUF or of the older form.
+// ReadImportance reads a file of llama-imatrix, GGUF or of the older form, or one of Calibrate.
 func ReadImportance(path string) (*Importance, error) {
 	data, closeFile, err := tensor.MapFile(path)
 	if err != nil {
@@ -123,9 +123,15 @@ func ReadImportance(path string) (*Importance, error) {
 // ParseImportance reads a file in memory; name is for errors. Nothing of data is kept.
 func ParseImportance(name string, data []byte) (*Importance, error) {
 	m, err := &Importance{}, error(nil)
-	if bytes.HasPrefix(data, []byte("GGUF")) {
+	switch {
+	case bytes.HasPrefix(data, []byte("GGUF")):
 		err = m.parseGGUF(name, data)
-	} else {
+	case len(data) > 8 && data[8] == '{': // safetensors
+		var c *Calibration
+		if c, err = ParseCalibration(name, data); err == nil {
+			m, err = c.Importance()
+		}
+	default:
 		err = m.parseOld(data)
 	}
 	if err != nil {

@@ -158,16 +158,18 @@ type Plan struct {
 	Parts   []gguf.Part  // the files to write, mostly the one of Layout
 	src     *Source
 	imp     *Importance
-	zero    bool   // values that are not finite become 0
-	stamp   string // of everything that decides the bytes
+	zero    bool      // values that are not finite become 0
+	errors  *Feedback // nil: codes are the encoders' own
+	stamp   string    // of everything that decides the bytes
 }
 
 // PlanOptions of NewPlan.
 type PlanOptions struct {
 	Options
 	Importance *Importance
-	File       string // where the importance was read from, for the metadata
-	ShardBytes int64  // most bytes of tensors in one file, 0: all; a model that needs no more than one file is not split
+	Feedback   *Feedback // carries errors of rounding on to the columns that follow
+	File       string    // where the importance was read from, for the metadata
+	ShardBytes int64     // most bytes of tensors in one file, 0: all; a model that needs no more than one file is not split
 	// ZeroNonfinite stores 0 where a value is no finite number, which is an error otherwise.
 	ZeroNonfinite bool
 	KeepSplit     bool // files that hold the tensors that the source's hold, in their order
@@ -175,7 +177,7 @@ type PlanOptions struct {
 
 // NewPlan chooses types, checks that they can be written, and lays out the file.
 func NewPlan(src *Source, mix Mix, o PlanOptions) (*Plan, error) {
-	p := &Plan{Mix: mix, src: src, imp: o.Importance, zero: o.ZeroNonfinite, Notes: slices.Clone(src.Notes)}
+	p := &Plan{Mix: mix, src: src, imp: o.Importance, errors: o.Feedback, zero: o.ZeroNonfinite, Notes: slices.Clone(src.Notes)}
 	f, err := facts(src.Meta)
 	if err != nil {
 		return nil, err
@@ -289,6 +291,9 @@ func (p *Plan) identity() string {
 	}
 	if p.zero {
 		fmt.Fprintln(h, "zero")
+	}
+	if p.errors != nil {
+		fmt.Fprintf(h, "feedback %s %s %g\n", p.errors.c.Model, p.errors.c.Data, p.errors.damp)
 	}
 	if p.imp != nil {
 		for _, n := range p.imp.Names() {

@@ -17,6 +17,7 @@ import (
 
 	"tune/internal/hint"
 	"tune/internal/qtype"
+	"tune/quantize/solve"
 )
 
 // chunkValues is what one worker decodes, encodes and writes at a time: as many whole rows of one matrix as fit, at least
@@ -50,6 +51,7 @@ type chunk struct {
 type loaded struct {
 	data    []byte
 	weights []float32
+	factor  *solve.Factor // of the products of its inputs; nil: its type's encoder chooses the codes
 }
 
 // rows and columns of a tensor; vectors are one row.
@@ -322,7 +324,12 @@ func (w *writer) work(ctx context.Context, stop context.CancelCauseFunc, list []
 				stop(fmt.Errorf("tensor %s: expected %s, found %d bytes of %s", t.Name, w.Choices[c.tensor].Type, len(t.Data), t.Type))
 				return
 			}
-			tensor, l = c.tensor, &loaded{t.Data, w.weights(&w.Choices[c.tensor])}
+			factor, err := w.errors.factor(&w.Choices[c.tensor])
+			if err != nil {
+				stop(fmt.Errorf("tensor %s: %w", t.Name, err))
+				return
+			}
+			tensor, l = c.tensor, &loaded{t.Data, w.weights(&w.Choices[c.tensor]), factor}
 		}
 		select {
 		case jobs <- job{c, l}:
@@ -371,10 +378,19 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 			}
 			e.out = grow(e.out, int(toRow)*k.rows)
 			out = e.out
+			var weights []float32
 			if l.weights != nil {
 				m := k.first / per
-				to.EncodeWeighted(out, e.values, l.weights[m*cols:(m+1)*cols])
-			} else {
+				weights = l.weights[m*cols : (m+1)*cols]
+			}
+			switch {
+			case l.factor != nil:
+				g := solve.NewStored(c.To, k.rows, cols, weights)
+				l.factor.Solve(e.values, k.rows, g, solve.Current, 0, nil)
+				out = g.Data
+			case weights != nil:
+				to.EncodeWeighted(out, e.values, weights)
+			default:
 				to.Encode(out, e.values)
 			}
 			if largest >= risky && c.To != qtype.F32 && c.To != qtype.BF16 {

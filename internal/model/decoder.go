@@ -71,17 +71,23 @@ func (m *Model) Embed(b Batch, t Trainable) *graph.Node {
 
 // Blocks takes embeddings (N, C) through all layers and the final norm (N, C).
 func (m *Model) Blocks(x *graph.Node, b Batch, t Trainable) *graph.Node {
-	bl := builder{m, b, t}
-	freqs, factor := m.Rope.Frequencies(m.D)
-	rope := nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)}
 	for l := range m.L {
-		b.Graph.Layer(l)
-		x = bl.mlp(l, bl.attention(l, x, rope))
-		bl.out(fmt.Sprintf("model.layers.%d", l), x)
+		x = m.Block(l, x, b, t)
 	}
-	b.Graph.Layer(-1)
+	bl := builder{m, b, t}
 	x = bl.norm(x, "model.norm", m.C)
 	bl.out("model.norm", x)
+	return x
+}
+
+// Block takes hidden states (N, C) through layer l (N, C).
+func (m *Model) Block(l int, x *graph.Node, b Batch, t Trainable) *graph.Node {
+	bl := builder{m, b, t}
+	freqs, factor := m.Rope.Frequencies(m.D)
+	b.Graph.Layer(l)
+	x = bl.mlp(l, bl.attention(l, x, nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)}))
+	bl.out(fmt.Sprintf("model.layers.%d", l), x)
+	b.Graph.Layer(-1)
 	return x
 }
 

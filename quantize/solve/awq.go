@@ -17,6 +17,7 @@ type ScaleOptions struct {
 	Grid   IntsOptions // what the scaled weights will be rounded to
 	Points int         // ratios tried: 0, 1/Points, ...; 0: 20
 	Plain  bool        // scales from activations alone; else weights count too ("duo")
+	Exact  bool        // float32 products; else bf16 operands where the CPU has them
 	Rows   int         // most rows of each linear that errors are computed of, evenly spread; 0: all
 }
 
@@ -171,8 +172,7 @@ func (s *scaleSearch) layerLoss(l Weights, scale []float64) float64 {
 // quadratic is the sum over rows of d·G·dᵀ.
 func (s *scaleSearch) quadratic(rows int) float64 {
 	n := s.n
-	p := &kernels.Product{M: rows, K: n, A: s.d[:rows*n], Outs: []kernels.Out{{N: n, C: s.y, B: kernels.Floats(s.gram, n, n)}}}
-	p.Exact = true
+	p := &kernels.Product{M: rows, K: n, A: s.d[:rows*n], Exact: s.Exact, Outs: []kernels.Out{{N: n, C: s.y, B: kernels.Floats(s.gram, n, n)}}}
 	s.scratch = grow(s.scratch, p.Scratch())
 	s.pool.MatMul(p, s.scratch)
 	sums := make([]float64, rows)

@@ -342,7 +342,7 @@ func TestAWQGoldens(t *testing.T) {
 				mean[i%p.In] += math.Abs(v) / float64(p.Rows)
 			}
 			grid := IntsOptions{Bits: 4, Group: p.Group}
-			s := SearchScale([]Weights{{w, p.Out}}, g, mean, ScaleOptions{Grid: grid, Plain: !p.Duo}, pool)
+			s := SearchScale([]Weights{{w, p.Out}}, g, mean, ScaleOptions{Grid: grid, Plain: !p.Duo, Exact: true}, pool)
 			if s.Best != p.Best || relative(s.Identity, p.Plain) > tolObjective {
 				t.Errorf("expected point %d and loss %v of the identity, found %d and %v", p.Best, p.Plain, s.Best, s.Identity)
 			}

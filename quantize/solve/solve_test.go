@@ -198,3 +198,30 @@ func BenchmarkSolve(b *testing.B) {
 		}
 	})
 }
+
+// TestRefine: every sweep lowers the error that GPTQ leaves, for both kinds of grid.
+func TestRefine(t *testing.T) {
+	const out, in, rows = 40, 192, 500
+	w, x := generate(13, out, in, rows)
+	g := NewGram(in)
+	g.AddExact(x, rows, nil)
+	f, err := NewFactor(g, ByGroup(g.Diagonal(), 64), 0.001, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := NewHessian(g, 0.001, nil)
+	for _, symmetric := range []bool{true, false} {
+		last := math.Inf(1)
+		for sweeps := range 4 {
+			grid := NewInts(out, in, IntsOptions{Bits: 4, Group: 64, Symmetric: symmetric})
+			f.Solve(w, out, grid, Current, 0, nil)
+			grid.Refine(w, h, sweeps, nil)
+			e := outputError(w, grid.Linear(), x, rows)
+			t.Logf("symmetric %v, %d sweeps: %v", symmetric, sweeps, e)
+			if e >= last*(1+tolObjective) || sweeps == 1 && e > 0.97*last {
+				t.Errorf("symmetric %v: sweep %d: expected less than %v, found %v", symmetric, sweeps, last, e)
+			}
+			last = e
+		}
+	}
+}

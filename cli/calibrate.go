@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/internal/model"
+	"tune/kernels"
+	"tune/lora"
+	"tune/quantize"
+)
+
+func calibrateCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "calibrate",
+		Usage:     "run a text through a model once, for imatrix, GPTQ and AWQ",
+		UsageText: "tune calibrate --base MODEL --data FILE --output OUT.calib [--sequences N] [--length TOKENS]",
+		Description: `The text is cut into sequences, each a document, and runs through the model layer by layer. OUT.calib holds, of every input of
+linears, the products of its columns and their mean magnitudes; it names the model and the text by hashes, serves every method and
+bit width, and can be used again. Hidden states that do not fit into --memory go to disk as bf16.`,
+		Flags: append(modelFlags(),
+			&cli.StringFlag{Name: "data", Value: builtinText, Usage: "`FILE` of text, or " + builtinText},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Required: true, Usage: "`FILE` to write"},
+			&cli.IntFlag{Name: "sequences", Value: 64, Usage: "most sequences to use, 0: all"},
+			&cli.IntFlag{Name: "length", Value: 512, Usage: "`TOKENS` of a sequence"},
+			&cli.StringFlag{Name: "memory", Usage: "most memory for hidden states, such as 512MiB"},
+			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
+			jsonFlag()),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef(c, "expected no argument, found %q", c.Args().First())
+			}
+			return runCalibrate(e, c)
+		},
+	}
+}
+
+// calibrateReport is what `tune calibrate --json` prints.
+type calibrateReport struct {
+	Output    string `json:"output"`
+	Inputs    int    `json:"inputs"`
+	Sequences int    `json:"sequences"`
+	Tokens    int    `json:"tokens"`
+	Bytes     int64  `json:"bytes"`
+	Model     string `json:"model_sha256"`
+	Data      string `json:"data_sha256"`
+}
+
+func runCalibrate(e *env, c *cli.Context) error {
+	exact, err := exactFlag(c)
+	if err != nil {
+		return err
+	}
+	if c.Int("sequences") < 0 || c.Int("length") < 1 {
+		return usagef(c, "sequences and length: expected positive numbers, found %d and %d", c.Int("sequences"), c.Int("length"))
+	}
+	memory, err := memoryFlag(c)
+	if err != nil {
+		return err
+	}
+	base, err := openMerged(c.String("base"), c.String("adapter"))
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	out := c.String("output")
+	if err := clearOutput(out, c.Bool("overwrite")); err != nil {
+		return err
+	}
+	m, err := model.New(base, model.Options{Exact: exact})
+	if err != nil {
+		return err
+	}
+	ids, _, err := textIDs(base, c.String("data"), c.Int("sequences")*c.Int("length"))
+	if err != nil {
+		return err
+	}
+	pool := kernels.NewPool(0)
+	defer pool.Close()
+	show := newProgress(e.stderr)
+	text := quantize.Text{IDs: ids, Length: c.Int("length")}
+	err = quantize.Calibrate(e.ctx, out, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
+	show.end()
+	if err != nil {
+		return err
+	}
+	made, err := quantize.OpenCalibration(out)
+	if err != nil {
+		return err
+	}
+	defer made.Close()
+	info, err := os.Stat(out)
+	if err != nil {
+		return err
+	}
+	r := calibrateReport{Output: out, Inputs: made.Inputs(), Sequences: text.Pieces(), Tokens: made.Tokens, Bytes: info.Size(), Model: made.Model, Data: made.Data}
+	if c.Bool("json") {
+		return writeJSON(e.stdout, r)
+	}
+	fmt.Fprintf(e.stdout, "wrote %s: %d inputs, %d sequences, %d tokens\n", r.Output, r.Inputs, r.Sequences, r.Tokens)
+	return nil
+}
+
+// layers shows how many layers are done.
+func (p *progress) layers(done, total int) {
+	if p.terminal {
+		fmt.Fprintf(p.w, "\r\x1b[Klayer %d of %d", done, total)
+		p.open = true
+	}
+}
+
+// openMerged opens a model with an adapter merged into its weights, tensor by tensor as they are read.
+func openMerged(path, adapter string) (*model.Checkpoint, error) {
+	base, err := openBase(path, false)
+	if err != nil || adapter == "" {
+		return base, err
+	}
+	merged, err := mergedWeights(base, adapter)
+	if err != nil {
+		base.Close()
+		return nil, err
+	}
+	base.Weights, base.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
+	return base, nil
+}
+
+func mergedWeights(base *model.Checkpoint, adapter string) (*lora.Merged, error) {
+	m, err := model.New(base, model.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a, err := lora.Load(adapter, m)
+	if err != nil {
+		return nil, fmt.Errorf("adapter: %w", err)
+	}
+	return lora.NewMerged(base.Weights, a)
+}

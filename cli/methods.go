@@ -1,0 +1,294 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/internal/hint"
+	"tune/internal/model"
+	"tune/internal/packed"
+	"tune/kernels"
+	"tune/lora"
+	"tune/quantize"
+	"tune/quantize/solve"
+)
+
+// methods by name: what each does to weights.
+var methods = map[string]struct{ awq, gptq bool }{
+	"rtn":      {},
+	"gptq":     {gptq: true},
+	"awq":      {awq: true},
+	"awq+gptq": {awq: true, gptq: true},
+}
+
+// methodFlags say how codes are chosen.
+func methodFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "method", Usage: "how codes are chosen: rtn (nearest), gptq (errors are corrected in later columns), awq (inputs are scaled first), awq+gptq; default: that of the format"},
+		&cli.StringFlag{Name: "calibration", Usage: "`FILE` of tune calibrate, for methods other than rtn; it is an imatrix too"},
+		&cli.StringFlag{Name: "calibration-text", Usage: "`FILE` of text to calibrate on, in the place of --calibration, or " + builtinText},
+		&cli.IntFlag{Name: "sequences", Value: 64, Usage: "most sequences of --calibration-text to use, 0: all"},
+		&cli.IntFlag{Name: "length", Value: 512, Usage: "`TOKENS` of a sequence"},
+		&cli.Float64Flag{Name: "damp", Value: 0.01, Usage: "what GPTQ adds to its products' diagonal, as a share of the mean"},
+		&cli.StringFlag{Name: "order", Value: string(quantize.OrderGroup), Usage: "in which GPTQ rounds columns: gar (groups by activation), static (by activation, scales of the original weights) or none"},
+		&cli.IntFlag{Name: "mse", Value: 20, Usage: "smaller ranges that are tried for each group, 0: none"},
+		&cli.IntFlag{Name: "sweeps", Value: 3, Usage: "of GPTQ's refinement of codes and scales, 0: none"},
+		&cli.BoolFlag{Name: "propagate", Usage: "layers see what the quantized layers before them give; with --calibration-text"},
+	}
+}
+
+// calibration opens --calibration, or makes one of --calibration-text beside the output; nil with neither, where the method needs
+// none. It must be of the model.
+func calibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, method, out string, pool *kernels.Pool) (*quantize.Calibration, func(), error) {
+	path, text := c.String("calibration"), c.String("calibration-text")
+	if path != "" && text != "" && !c.Bool("propagate") {
+		return nil, nil, usagef(c, "expected either --calibration or --calibration-text, found both")
+	}
+	made := path == ""
+	switch {
+	case made && text == "" && method == "rtn":
+		return nil, func() {}, nil
+	case made && text == "":
+		return nil, nil, hint.Errorf("give --calibration-text FILE, or a file made by `tune calibrate`", "method %s needs a calibration", method)
+	case made:
+		path = out + ".calibration"
+		if err := makeCalibration(e, c, base, m, path, pool); err != nil {
+			return nil, nil, err
+		}
+	}
+	cal, err := quantize.OpenCalibration(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cal.Check(m, base.Weights); err != nil {
+		cal.Close()
+		return nil, nil, err
+	}
+	return cal, func() {
+		cal.Close()
+		if made {
+			os.Remove(path) // it can be made again
+		}
+	}, nil
+}
+
+// calibrationText reads the text of --calibration-text.
+func calibrationText(c *cli.Context, base *model.Checkpoint) (t quantize.Text, err error) {
+	if c.Int("sequences") < 0 || c.Int("length") < 1 {
+		return t, usagef(c, "sequences and length: expected positive numbers, found %d and %d", c.Int("sequences"), c.Int("length"))
+	}
+	t.Length = c.Int("length")
+	t.IDs, _, err = textIDs(base, c.String("calibration-text"), c.Int("sequences")*t.Length)
+	return t, err
+}
+
+// makeCalibration makes the file unless an interrupted run has left it.
+func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, path string, pool *kernels.Pool) error {
+	text, err := calibrationText(c, base)
+	if err != nil {
+		return err
+	}
+	memory, err := memoryFlag(c)
+	if err != nil {
+		return err
+	}
+	if old, err := quantize.OpenCalibration(path); err == nil {
+		same := old.Data == text.Hash() && old.Check(m, base.Weights) == nil
+		old.Close()
+		if same {
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, quantize.ErrCalibration) {
+		return err
+	}
+	show := newProgress(e.stderr)
+	defer show.end()
+	return quantize.Calibrate(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
+}
+
+// feedbackOptions takes --method and its flags to the plan of a GGUF file. done is to be called when it is written.
+func feedbackOptions(e *env, c *cli.Context, o *quantize.PlanOptions, pool *kernels.Pool) (done func(), err error) {
+	method := c.String("method")
+	if method != "" && method != "rtn" && method != "gptq" {
+		return nil, usagef(c, "method: expected rtn or gptq with GGUF files, found %q", method)
+	}
+	if err := checkDamp(c); err != nil || method != "gptq" && c.String("calibration") == "" && c.String("calibration-text") == "" {
+		return func() {}, err
+	}
+	base, err := openMerged(c.Args().First(), c.String("adapter"))
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	m, err := model.New(base, model.Options{})
+	if err != nil {
+		return nil, err
+	}
+	cal, done, err := calibration(e, c, base, m, method, c.Args().Get(1), pool)
+	if err != nil {
+		return nil, err
+	}
+	if o.Importance == nil {
+		o.File = c.String("calibration")
+		if o.Importance, err = cal.Importance(); err != nil {
+			done()
+			return nil, err
+		}
+	}
+	if method == "gptq" {
+		o.Feedback = quantize.NewFeedback(cal, c.Float64("damp"), pool)
+	}
+	return done, nil
+}
+
+func checkDamp(c *cli.Context) error {
+	if d := c.Float64("damp"); !(d > 0 && d <= 1) {
+		return usagef(c, "damp: expected a number above 0 and at most 1, found %g", d)
+	}
+	if c.Int("mse") < 0 || c.Int("sweeps") < 0 {
+		return usagef(c, "mse and sweeps: expected at least 0, found %d and %d", c.Int("mse"), c.Int("sweeps"))
+	}
+	return nil
+}
+
+// packedMethod is the method of a folder for GPU servers: that of --method, or what the format is named after.
+func packedMethod(c *cli.Context, s *packed.Scheme) (string, error) {
+	method := c.String("method")
+	if method == "" {
+		if method = s.Format; methods[method] == (struct{ awq, gptq bool }{}) {
+			method = "rtn"
+		}
+	}
+	if _, ok := methods[method]; !ok {
+		return "", usagef(c, "method: expected rtn, gptq, awq or awq+gptq, found %q", method)
+	}
+	if method != "rtn" && !s.Integers() {
+		return "", usagef(c, "method: %s is not made of integers: expected rtn, found %q", s, method)
+	}
+	if order := quantize.Order(c.String("order")); !slices.Contains([]quantize.Order{quantize.OrderGroup, quantize.OrderStatic, quantize.OrderNone}, order) {
+		return "", usagef(c, "order: expected gar, static or none, found %q", order)
+	}
+	return method, checkDamp(c)
+}
+
+// solving is a method at work.
+type solving struct {
+	*quantize.Solver
+	plan  *quantize.PackedPlan
+	folds *quantize.Folds
+	close func()
+}
+
+// startMethod prepares a method for a folder: the plan of the folded weights and the solver; nil for plain rounding.
+func startMethod(e *env, c *cli.Context, p *quantize.PackedPlan, o quantize.PackedOptions, out string) (*solving, error) {
+	method, err := packedMethod(c, p.Scheme)
+	if err != nil || method == "rtn" {
+		return nil, err
+	}
+	base, err := openMerged(c.Args().First(), c.String("adapter"))
+	if err != nil {
+		return nil, err
+	}
+	pool := kernels.NewPool(c.Int("threads"))
+	s := &solving{plan: p, close: func() { pool.Close(); base.Close() }}
+	if err := s.start(e, c, base, o, method, out, pool); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quantize.PackedOptions, method, out string, pool *kernels.Pool) error {
+	m, err := model.New(base, model.Options{})
+	if err != nil {
+		return err
+	}
+	cal, done, err := calibration(e, c, base, m, method, out, pool)
+	if err != nil {
+		return err
+	}
+	before := s.close
+	s.close = func() { done(); before() }
+	if x, ok := base.Weights.(*lora.Merged); ok {
+		o.Untied = x.Untied()
+	}
+	scheme := s.plan.Scheme
+	grid := solve.IntsOptions{Bits: scheme.Bits, Group: scheme.Group, Symmetric: scheme.Sym, Search: c.Int("mse"),
+		Store: func(x float64) float64 { return float64(scheme.RoundScale(float32(x))) }}
+	so := quantize.SolverOptions{Grid: grid, GPTQ: methods[method].gptq, Order: quantize.Order(c.String("order")), Damp: c.Float64("damp"), Sweeps: c.Int("sweeps"), Weighted: true, Pool: pool}
+	if scheme.DescAct {
+		so.Order = quantize.OrderIndex
+	}
+	o.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v", method, cal.Model, cal.Data, so.Order, so.Damp, grid.Search, so.Sweeps, c.Bool("propagate"))
+	if c.Bool("propagate") {
+		text, err := calibrationText(c, base)
+		if err != nil {
+			return err
+		}
+		so.Propagate = &text
+	}
+	weights := base.Weights
+	if methods[method].awq {
+		show := newProgress(e.stderr)
+		s.folds, err = quantize.SearchFolds(e.ctx, m, base.Weights, cal, quantize.AWQOptions{Grid: grid, Pool: pool, Progress: show.layers})
+		show.end()
+		if err != nil {
+			return err
+		}
+		weights = s.folds.Source(base.Weights)
+	}
+	if s.Solver, err = quantize.NewSolver(m, base.Weights, cal, s.folds, so); err != nil {
+		return err
+	}
+	inner := s.close
+	s.close = func() { s.Solver.Close(); inner() }
+	s.plan, err = planWeights(base, weights, c.Args().First(), c.String("adapter"), o, true)
+	return err
+}
+
+// methodReport is what a method tells.
+type methodReport struct {
+	Linears []quantize.LinearReport `json:"linears"`
+	Phases  quantize.Phases         `json:"phases"`
+	Ratios  map[string]float64      `json:"awq_ratios,omitempty"`
+}
+
+func (s *solving) report() *methodReport {
+	r := &methodReport{Linears: s.Reports, Phases: s.Phases}
+	if s.folds != nil {
+		r.Ratios = s.folds.Ratios
+	}
+	return r
+}
+
+// text prints the errors by layer and the cost by phase.
+func (r *methodReport) text(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "MODULES OF A LAYER\tRELATIVE ERROR\tWORST\tDAMPING\t\n")
+	var total, worst, damp float64
+	raised, dead := 0, 0
+	for i := 0; i < len(r.Linears); {
+		layer, sum, top, n, most := quantize.LayerOf(r.Linears[i].Module), 0.0, 0.0, 0, 0.0
+		for ; i < len(r.Linears) && quantize.LayerOf(r.Linears[i].Module) == layer; i++ {
+			x := r.Linears[i]
+			sum, top, most, n = sum+x.Error, max(top, x.Error), max(most, x.Damp), n+1
+			raised, dead = raised+min(x.Tries, 1), dead+x.Dead
+		}
+		fmt.Fprintf(w, "layer %d\t%.5f\t%.5f\t%g\t\n", layer, sum/float64(n), top, most)
+		total, worst, damp = total+sum, max(worst, top), max(damp, most)
+	}
+	fmt.Fprintf(w, "all\t%.5f\t%.5f\t%g\t\n", total/float64(max(len(r.Linears), 1)), worst, damp)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "damping raised for %d matrices, %d columns were never used; %.1f s statistics, %.1f s factors, %.1f s rounding\n",
+		raised, dead, r.Phases.Statistics, r.Phases.Factor, r.Phases.Round)
+	return nil
+}

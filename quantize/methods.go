@@ -1,0 +1,289 @@
+package quantize
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"tune/internal/grouped"
+	"tune/internal/hint"
+	"tune/internal/model"
+	"tune/internal/tensor"
+	"tune/kernels"
+	"tune/quantize/solve"
+)
+
+// Order says which column GPTQ rounds first, and what groups are made of.
+type Order string
+
+const (
+	OrderNone   Order = "none"     // as columns stand
+	OrderStatic Order = "static"   // by activation; scales of the original weights, no index in the file
+	OrderGroup  Order = "gar"      // groups by their largest activation, columns by activation inside; no index either
+	OrderIndex  Order = "desc-act" // by activation, groups are runs of that order: files need g_idx
+)
+
+// SolverOptions of NewSolver.
+type SolverOptions struct {
+	Grid      solve.IntsOptions // Bits, Group (0: a row), Symmetric, Search, Store
+	GPTQ      bool              // carry errors on; else plain rounding
+	Order     Order             // "": OrderGroup
+	Damp      float64           // of GPTQ, as a share of the mean square; 0: 0.01
+	Sweeps    int               // of refinement of codes and scales after GPTQ
+	Weighted  bool              // the search of ranges weighs columns by their activations
+	Propagate *Text             // layers see what the quantized ones before them give for this text; nil: what the model's own give
+	Memory    int64             // for hidden states, with Propagate
+	Pool      *kernels.Pool
+}
+
+// LinearReport is what became of one linear.
+type LinearReport struct {
+	Module string  `json:"module"`
+	Error  float64 `json:"relative_error"` // squared error of the outputs on the text over their squares, of a sample of rows
+	Damp   float64 `json:"damping,omitempty"`
+	Tries  int     `json:"damping_raised,omitempty"` // times, until the products were positive definite
+	Dead   int     `json:"dead_columns,omitempty"`   // that were always zero; they keep their nearest codes
+}
+
+// Phases are seconds of wall time.
+type Phases struct {
+	Statistics float64 `json:"statistics_s"`
+	Factor     float64 `json:"factors_s"`
+	Round      float64 `json:"rounding_s"`
+}
+
+// Solver chooses the codes of a model's linears, one after the other in the order of the forward. Results do not depend on the
+// number of threads.
+type Solver struct {
+	Reports []LinearReport
+	Phases  Phases
+
+	m           *model.Model
+	weights     tensor.Source // after folding
+	folds       *Folds        // nil: none
+	calibration *Calibration
+	walk        *walk // with propagation
+	o           SolverOptions
+	layer       int // of what follows, -1: none yet
+	stats       []Statistics
+	scaled      []bool // inputs whose products are those after folding
+	input       int    // of the factor, -1: none yet
+	factor      *solve.Factor
+	hessian     *solve.Hessian // for refinement
+	grid        solve.IntsOptions
+	solved      map[string]*grouped.Linear // of the layer, with propagation
+	clock       time.Time
+}
+
+// NewSolver prepares the quantization of a model by a calibration, after folds (nil: none).
+func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, o SolverOptions) (*Solver, error) {
+	for _, mod := range m.Modules() {
+		if mod.Kind == model.Linear && o.Grid.Group > 0 && mod.In%o.Grid.Group != 0 {
+			return nil, hint.Errorf("choose a group size that divides every width", "%s: expected a width that is a multiple of the group of %d, found %d", mod.Name, o.Grid.Group, mod.In)
+		}
+	}
+	if o.Order == "" {
+		o.Order = OrderGroup
+	}
+	if o.Damp == 0 {
+		o.Damp = 0.01
+	}
+	s := &Solver{m: m, weights: weights, folds: f, calibration: c, o: o, layer: -1}
+	if f != nil {
+		s.weights = f.Source(weights)
+	}
+	if o.Propagate != nil {
+		var err error
+		if s.walk, err = newWalk(m, *o.Propagate, o.Memory, o.Pool); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close gives the hidden states back.
+func (s *Solver) Close() {
+	if s.walk != nil {
+		s.walk.close()
+	}
+}
+
+func (s *Solver) lap(to *float64) {
+	now := time.Now()
+	*to += now.Sub(s.clock).Seconds()
+	s.clock = now
+}
+
+// Linear quantizes the weight of a module. With propagation those before it are quantized too, if they were not.
+func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, error) {
+	l, err := layerNumber(name)
+	if err != nil || l >= s.m.L {
+		return nil, fmt.Errorf("%s: expected a linear of a layer", name)
+	}
+	s.clock = time.Now()
+	for s.walk != nil && s.layer < l {
+		if err := s.advance(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if s.layer != l {
+		if s.stats, err = s.calibration.layer(l); err != nil {
+			return nil, err
+		}
+		s.enter(l)
+	}
+	s.lap(&s.Phases.Statistics)
+	if q := s.solved[name]; q != nil {
+		return q, nil
+	}
+	return s.solve(name)
+}
+
+// enter begins a layer whose statistics are there.
+func (s *Solver) enter(l int) {
+	s.layer, s.input, s.solved, s.scaled = l, -1, nil, make([]bool, len(s.stats))
+}
+
+// advance quantizes the layer at hand, runs it, and measures the next one.
+func (s *Solver) advance(ctx context.Context) (err error) {
+	if l := s.layer; l >= 0 {
+		run := &override{matrices: map[string]kernels.Matrix{}}
+		for _, in := range s.stats {
+			for _, name := range in.Modules {
+				q := s.solved[name]
+				if q == nil {
+					if q, err = s.solve(name); err != nil {
+						return err
+					}
+				}
+				w := make([]float32, q.Out*q.In)
+				for o := range q.Out {
+					q.Decode(w[o*q.In:(o+1)*q.In], o)
+				}
+				if s.folds != nil {
+					s.folds.unscale(name+".weight", w)
+				}
+				run.matrices[name+".weight"] = kernels.Floats(w, q.Out, q.In)
+			}
+		}
+		s.lap(&s.Phases.Statistics)
+		if err := s.walk.layer(ctx, l, run, true, nil); err != nil {
+			return err
+		}
+	}
+	if s.stats, err = s.walk.measure(ctx, s.layer+1, nil, false); err != nil {
+		return err
+	}
+	s.enter(s.layer + 1)
+	s.solved = map[string]*grouped.Linear{}
+	return nil
+}
+
+// solve quantizes a linear of the layer at hand.
+func (s *Solver) solve(name string) (*grouped.Linear, error) {
+	i := slices.IndexFunc(s.stats, func(in Statistics) bool { return slices.Contains(in.Modules, name) })
+	if i < 0 {
+		return nil, fmt.Errorf("%w: nothing is known of %s", ErrCalibration, name)
+	}
+	if s.input != i {
+		if err := s.prepare(i); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	t, err := s.weights.Tensor(name + ".weight")
+	if err != nil {
+		return nil, err
+	}
+	w, err := tensor.Floats(t)
+	if err != nil {
+		return nil, err
+	}
+	if at, _ := scan(w); at >= 0 {
+		return nil, hint.Errorf("the checkpoint is damaged or its training diverged", "tensor %s: value %s is %v", t.Name, index(t.Shape, at), w[at])
+	}
+	in := &s.stats[i]
+	rows := len(w) / in.Width
+	g := solve.NewInts(rows, in.Width, s.grid)
+	r := LinearReport{Module: name}
+	if s.factor == nil {
+		solve.Nearest(w, rows, in.Width, g, s.o.Pool)
+	} else {
+		if s.grid.Static {
+			g.Fix(w)
+		}
+		s.factor.Solve(w, rows, g, solve.Current, 0, s.o.Pool)
+		if s.hessian != nil {
+			g.Refine(w, s.hessian, s.o.Sweeps, s.o.Pool)
+		}
+		r.Damp, r.Tries, r.Dead = s.factor.Damp, s.factor.Tries, s.factor.Dead
+	}
+	q := g.Linear()
+	s.lap(&s.Phases.Round)
+	r.Error = solve.RelativeError(w, q, in.Gram, s.o.Pool)
+	s.Reports = append(s.Reports, r)
+	if s.solved != nil {
+		s.solved[name] = q
+	}
+	s.lap(&s.Phases.Statistics)
+	return q, nil
+}
+
+// prepare makes what the linears of an input share.
+func (s *Solver) prepare(i int) (err error) {
+	in := &s.stats[i]
+	if s.folds != nil && s.folds.columns[in.Modules[0]] != nil && !s.scaled[i] {
+		in.Gram = in.Gram.Scaled(s.folds.columns[in.Modules[0]], s.o.Pool)
+		s.scaled[i] = true
+	}
+	diag := in.Gram.Diagonal()
+	s.grid, s.factor, s.hessian, s.input = s.o.Grid, nil, nil, i
+	if s.grid.Group == 0 {
+		s.grid.Group = in.Width
+	}
+	if s.o.Weighted {
+		s.grid.Weight = diag
+	}
+	if !s.o.GPTQ {
+		return nil
+	}
+	var order []int32
+	switch s.o.Order {
+	case OrderGroup:
+		order = solve.ByGroup(diag, s.grid.Group)
+	case OrderStatic:
+		order, s.grid.Static = solve.ByActivation(diag), true
+	case OrderIndex:
+		order = solve.ByActivation(diag)
+		s.grid.Sorted = order
+	}
+	s.lap(&s.Phases.Statistics)
+	if s.factor, err = solve.NewFactor(in.Gram, order, s.o.Damp, s.o.Pool); err == nil && s.o.Sweeps > 0 {
+		s.hessian = solve.NewHessian(in.Gram, s.factor.Damp, s.o.Pool)
+	}
+	s.lap(&s.Phases.Factor)
+	return err
+}
+
+func layerPrefix(l int) string { return fmt.Sprintf("model.layers.%d.", l) }
+
+// layerNumber of a module.
+func layerNumber(name string) (int, error) {
+	rest, ok := strings.CutPrefix(name, "model.layers.")
+	number, _, more := strings.Cut(rest, ".")
+	if !ok || !more {
+		return 0, fmt.Errorf("%s is not in a layer", name)
+	}
+	return strconv.Atoi(number)
+}
+
+// LayerOf is the number of the layer that a module is in, -1 for none.
+func LayerOf(name string) int {
+	l, err := layerNumber(name)
+	if err != nil {
+		return -1
+	}
+	return l
+}
