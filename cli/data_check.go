@@ -40,8 +40,8 @@ func (e *env) dataCheck(c *cli.Context) error {
 	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
 	k := &preflight{e: e, recipe: r}
-	if c.String("recipe") == "" { // --data is one set, not three
-		r.Data.Valid, r.Data.Test = nil, nil
+	if c.String("recipe") == "" { // --data is one set, not three, and may be for any objective
+		r.Data.Valid, r.Data.Test, k.pairs = nil, nil, true
 	}
 	if err := k.run(); err != nil {
 		return err
@@ -64,6 +64,7 @@ func (e *env) dataCheck(c *cli.Context) error {
 type preflight struct {
 	e        *env
 	recipe   *recipes.Recipe
+	pairs    bool // worse answers are looked at, too
 	findings []data.Finding
 	rows     int
 }
@@ -145,7 +146,8 @@ func (k *preflight) splits(base *model.Checkpoint, tok *tokenizer.Tokenizer, tem
 		if split == "train" && len(d.Train) == 0 || split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
 			continue
 		}
-		s, err := data.Open(d, data.Options{Split: split, Seed: k.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Template: template, Cache: cacheDir()})
+		s, err := data.Open(d, data.Options{Split: split, Seed: k.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Pairs: k.pairs,
+			Template: template, Cache: cacheDir()})
 		if err != nil {
 			k.findings = append(k.findings, data.FindingOf(split, err))
 			continue

@@ -176,7 +176,7 @@ func (c *checker) row(x walked) {
 	}
 	c.Tokens += len(ex.IDs)
 	c.Supervised += ex.Supervised()
-	if n := len(ex.IDs); n > c.s.config.Seq && !(x.item.text != nil && x.item.prompt == 0) {
+	if n := ex.size(); n > c.s.config.Seq && !(x.item.text != nil && x.item.prompt == 0) {
 		c.add("too-long", x.key, fmt.Sprintf("%d tokens of at most %d (overlength: %s)", n, c.s.config.Seq, c.s.config.Overlength))
 	}
 	c.tokens(x)
