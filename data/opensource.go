@@ -35,6 +35,9 @@ type blockRef struct{ file, block int }
 
 // openSource opens the files of a source and finds the format of each.
 func openSource(s Source, index int, c Config, at *places, split string) (_ *source, err error) {
+	if s, err = s.described(); err != nil {
+		return nil, err
+	}
 	o := &source{Source: s, index: index, cut: -1}
 	defer func() {
 		if err != nil {
