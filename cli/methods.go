@@ -222,11 +222,16 @@ func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quanti
 	scheme := s.plan.Scheme
 	grid := solve.IntsOptions{Bits: scheme.Bits, Group: scheme.Group, Symmetric: scheme.Sym, Search: c.Int("mse"),
 		Store: func(x float64) float64 { return float64(scheme.RoundScale(float32(x))) }}
-	so := quantize.SolverOptions{Grid: grid, GPTQ: methods[method].gptq, Order: quantize.Order(c.String("order")), Damp: c.Float64("damp"), Sweeps: c.Int("sweeps"), Weighted: true, Pool: pool}
+	so := quantize.SolverOptions{Grid: grid, GPTQ: methods[method].gptq, Order: quantize.Order(c.String("order")), Damp: c.Float64("damp"), Sweeps: c.Int("sweeps"), Weighted: true, Kept: map[string]bool{}, Pool: pool}
 	if scheme.DescAct {
 		so.Order = quantize.OrderIndex
 	}
 	o.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v", method, cal.Model, cal.Data, so.Order, so.Damp, grid.Search, so.Sweeps, c.Bool("propagate"))
+	for _, x := range s.plan.Modules {
+		if x.Kept {
+			so.Kept[x.Name] = true
+		}
+	}
 	if c.Bool("propagate") {
 		text, err := calibrationText(c, base)
 		if err != nil {

@@ -36,6 +36,7 @@ type SolverOptions struct {
 	Weighted  bool              // the search of ranges weighs columns by their activations
 	Propagate *Text             // layers see what the quantized ones before them give for this text; nil: what the model's own give
 	Memory    int64             // for hidden states, with Propagate
+	Kept      map[string]bool   // modules that are not quantized
 	Pool      *kernels.Pool
 }
 
@@ -154,6 +155,9 @@ func (s *Solver) advance(ctx context.Context) (err error) {
 		for _, in := range s.stats {
 			for _, name := range in.Modules {
 				q := s.solved[name]
+				if s.o.Kept[name] {
+					continue
+				}
 				if q == nil {
 					if q, err = s.solve(name); err != nil {
 						return err
