@@ -55,6 +55,9 @@ func (p *PackedPlan) Write(ctx context.Context, dir string, o WriteOptions, solv
 	return w.finish()
 }
 
+// solvedSync is the bytes of solved modules between two entries of the journal: they take long.
+const solvedSync = 2 << 20
+
 // packedWriter is a folder in the making.
 type packedWriter struct {
 	*PackedPlan
@@ -101,8 +104,11 @@ func (w *packedWriter) begin() (err error) {
 		return errors.Join(hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", w.dir, w.Size()-kept, free), os.Remove(partial(w.dir)))
 	}
 	w.journal = j
-	if w.o.sync > 0 {
+	switch {
+	case w.o.sync > 0:
 		j.limit = w.o.sync
+	case w.solve != nil:
+		j.limit = solvedSync
 	}
 	for i := range w.Parts {
 		w.total += w.Parts[i].Size - int64(len(w.Parts[i].Head))

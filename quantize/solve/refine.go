@@ -1,10 +1,6 @@
 package solve
 
-import (
-	"math"
-
-	"tune/kernels"
-)
+import "tune/kernels"
 
 // Hessian is a Gram matrix with damping as the refinement of codes uses it: float32, both halves.
 type Hessian struct {
@@ -29,34 +25,35 @@ func NewHessian(g *Gram, damp float64, pool *kernels.Pool) *Hessian {
 	return h
 }
 
-// refineRows of a task of Refine.
+// refineRows of a task: their residuals stay in the cache while they share the rows of H.
 const refineRows = 32
+
+// refineChunk bounds the rows whose residuals are in memory.
+const refineChunk = 1024
 
 // Refine lowers the squared error of the outputs of a solved matrix further, for as many sweeps as wanted: each code in turn moves
 // to where the error is least with all others as they are (coordinate descent, as in QuantEase; Behdin et al. 2023), then each
 // scale does. w (out, in) are the weights that were rounded.
 func (g *Ints) Refine(w []float32, h *Hessian, sweeps int, pool *kernels.Pool) {
 	shape("weights", len(w), g.out*g.in)
-	for first := 0; first < g.out; first += refineChunk {
+	columns := make([][]int, g.groups)
+	for j, k := range g.groupOf {
+		columns[k] = append(columns[k], j)
+	}
+	for first := 0; first < g.out && sweeps > 0; first += refineChunk {
 		rows := min(refineChunk, g.out-first)
 		r := g.residual(w, h, first, rows, pool)
-		pool.Run((rows+refineRows-1)/refineRows, func(_, t int) {
-			step := make([]float32, g.in)
-			for i := t * refineRows; i < min((t+1)*refineRows, rows); i++ {
-				for range sweeps {
-					moved := g.moveCodes(first+i, r[i*g.in:(i+1)*g.in], h)
-					g.moveScales(first+i, r[i*g.in:(i+1)*g.in], step, h)
-					if !moved {
-						break
-					}
-				}
+		for range sweeps {
+			pool.Run((rows+refineRows-1)/refineRows, func(_, t int) {
+				from, to := t*refineRows, min((t+1)*refineRows, rows)
+				g.moveCodes(first+from, to-from, r[from*g.in:to*g.in], h)
+			})
+			for k := range columns {
+				g.moveScales(first, rows, k, columns[k], r, h, pool)
 			}
-		})
+		}
 	}
 }
-
-// refineChunk bounds the rows whose residuals are in memory.
-const refineChunk = 1024
 
 // residual is (w - q)·H of some rows (rows, n).
 func (g *Ints) residual(w []float32, h *Hessian, first, rows int, pool *kernels.Pool) []float32 {
@@ -79,54 +76,53 @@ func (g *Ints) value(row, column int) float64 {
 	return (float64(g.codes[row*g.in+column]) - g.zero[at]) * g.scale[at]
 }
 
-// moveCodes is a sweep over the codes of a row with residual r; false: nothing moved.
-func (g *Ints) moveCodes(row int, r []float32, h *Hessian) (moved bool) {
+// moveCodes is a sweep over the codes of some rows with residuals r (rows, n).
+func (g *Ints) moveCodes(row, rows int, r []float32, h *Hessian) {
 	n, top := g.in, float64(int(1)<<g.Bits-1)
 	for _, j := range h.order {
-		at := row*g.groups + int(g.groupOf[j])
-		s, z := g.scale[at], g.zero[at]
-		old := float64(g.codes[row*n+int(j)])
-		want := (old-z)*s + float64(r[j])/float64(h.h[int(j)*n+int(j)])
-		c := code(want, s, z, top)
-		if c == old {
-			continue
+		hj := h.h[int(j)*n : (int(j)+1)*n]
+		for i := range rows {
+			at := (row+i)*g.groups + int(g.groupOf[j])
+			s, z, c := g.scale[at], g.zero[at], &g.codes[(row+i)*n+int(j)]
+			old := float64(*c)
+			now := code((old-z)*s+float64(r[i*n+int(j)])/float64(hj[j]), s, z, top)
+			if now != old {
+				*c = uint8(now)
+				kernels.Axpy(r[i*n:(i+1)*n], float32(-(now-old)*s), hj)
+			}
 		}
-		g.codes[row*n+int(j)] = uint8(c)
-		kernels.Axpy(r, float32(-(c-old)*s), h.h[int(j)*n:(int(j)+1)*n])
-		moved = true
 	}
-	return moved
 }
 
-// moveScales is a sweep over the scales of a row with residual r; step (n) is scratch.
-func (g *Ints) moveScales(row int, r, step []float32, h *Hessian) {
-	n := g.in
-	for k := range g.groups {
-		at := row*g.groups + k
-		z := g.zero[at]
-		clear(step)
-		pull, curve := 0.0, 0.0
-		for j := range n {
-			c := float64(g.codes[row*n+j]) - z
-			if int(g.groupOf[j]) == k && c != 0 {
-				pull += c * float64(r[j])
-				kernels.Axpy(step, float32(c), h.h[j*n:(j+1)*n])
-			}
+// moveScales moves the scales of one group of some rows with residuals r (rows, n).
+func (g *Ints) moveScales(first, rows, k int, columns []int, r []float32, h *Hessian, pool *kernels.Pool) {
+	n, m := g.in, len(columns)
+	hk, c, step := make([]float32, m*n), make([]float32, rows*m), make([]float32, rows*n)
+	for i, j := range columns {
+		copy(hk[i*n:], h.h[j*n:(j+1)*n])
+	}
+	for i := range rows {
+		for x, j := range columns {
+			c[i*m+x] = float32(float64(g.codes[(first+i)*n+j]) - g.zero[(first+i)*g.groups+k])
 		}
-		for j := range n {
-			if int(g.groupOf[j]) == k {
-				curve += (float64(g.codes[row*n+j]) - z) * float64(step[j])
-			}
+	}
+	p := &kernels.Product{M: rows, K: m, A: c, Exact: true, Outs: []kernels.Out{{N: n, C: step, B: kernels.Floats(hk, m, n), Rowwise: true}}}
+	pool.MatMul(p, make([]float32, p.Scratch()))
+	pool.Run(rows, func(_, i int) {
+		ri, si := r[i*n:(i+1)*n], step[i*n:(i+1)*n]
+		pull, curve := 0.0, 0.0
+		for x, j := range columns {
+			pull += float64(c[i*m+x]) * float64(ri[j])
+			curve += float64(c[i*m+x]) * float64(si[j])
 		}
 		if !(curve > 0) {
-			continue
+			return
 		}
-		s := g.stored(g.scale[at] + pull/curve)
-		d := s - g.scale[at]
-		if s <= 0 || d == 0 || d*(2*pull-d*curve) <= 0 || math.IsNaN(s) { // rounded past the other side
-			continue
+		scale := &g.scale[(first+i)*g.groups+k]
+		s := g.stored(*scale + pull/curve)
+		if d := s - *scale; s > 0 && d*(2*pull-d*curve) > 0 { // else rounded past the other side
+			*scale = s
+			kernels.Axpy(ri, float32(-d), si)
 		}
-		g.scale[at] = s
-		kernels.Axpy(r, float32(-d), step)
-	}
+	})
 }
