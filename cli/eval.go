@@ -182,7 +182,7 @@ func (e *env) evalRun(c *cli.Context) error {
 		return err
 	}
 	defer m.close()
-	j.Bootstrap, j.Judge, j.Config = c.Int("bootstrap-iters"), m.judge, m.config
+	j.Bootstrap, j.Judge, j.Config, j.Template = c.Int("bootstrap-iters"), m.judge, m.config, m.template
 	show := newProgress(e.stderr)
 	defer show.end()
 	plan, err := j.Plan(m.model)

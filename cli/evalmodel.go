@@ -48,6 +48,7 @@ func evalModelFlags() []cli.Flag {
 // evalModel is who answers, with what must be closed.
 type evalModel struct {
 	model, judge ask.Model
+	template     string // of model, when it is on this machine
 	config       scores.Config
 	endpoint     *endpoint.Model
 	closers      []func()
@@ -115,6 +116,9 @@ func (m *evalModel) open(base, adapter string, o local.Options) (ask.Model, erro
 		return nil, err
 	}
 	m.closers = append(m.closers, func() { b.Close() })
+	if m.model == nil { // the judge is opened after the model
+		m.template = b.ChatTemplate()
+	}
 	pool := kernels.NewPool(0)
 	m.closers = append(m.closers, pool.Close)
 	var t model.Trained

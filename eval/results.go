@@ -46,9 +46,8 @@ func newBuilder(j *Job, m ask.Model, began time.Time) *builder {
 	}
 	if j.Chat {
 		r.MultiTurn = &j.MultiTurn
-		if t, ok := m.(interface{ ChatTemplate() string }); ok {
-			text := t.ChatTemplate()
-			r.Template, r.TemplateSHA256 = &text, hash(text)
+		if j.Template != "" {
+			r.Template, r.TemplateSHA256 = &j.Template, hash(j.Template)
 		}
 	}
 	if j.Limit > 0 {

@@ -25,6 +25,7 @@ type Job struct {
 	Only      map[string][]int
 	Seed      uint64 // of few-shot draws
 	Chat      bool   // apply the model's chat template
+	Template  string // that template, for the report; "" when it is not known here
 	MultiTurn bool   // with Chat: examples are turns of their own
 	System    string
 	Bootstrap int // draws for standard errors at most; 0: no standard errors
