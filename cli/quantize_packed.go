@@ -97,10 +97,8 @@ func runPacked(e *env, c *cli.Context) error {
 	case n == 0, n == 1 && !dry, n > 2:
 		return usagef(c, "expected SOURCE and OUT_DIR, found %d arguments", n)
 	}
-	if name := setFlag(c, slices.Concat(targetFlags(), shardFlags())); name != "" && name != "shard-size" {
-		return usagef(c, "%s: expected --format gguf with it", name)
-	}
-	for _, name := range []string{"mix", "imatrix", "pure", "output-tensor-type", "token-embedding-type", "tensor-type"} {
+	for _, name := range []string{"mix", "imatrix", "pure", "output-tensor-type", "token-embedding-type", "tensor-type", "keep-split",
+		"target-size", "target-bpw", "candidates", "sensitivity", "sensitivity-tokens"} {
 		if c.IsSet(name) {
 			return usagef(c, "%s: expected --format gguf with it", name)
 		}
@@ -211,6 +209,13 @@ func packedOptions(c *cli.Context) (o quantize.PackedOptions, err error) {
 	}
 	if sym := c.Bool("sym"); sym || c.Bool("asym") {
 		o.Scheme.Sym = &sym
+	}
+	if text := c.String("shard-size"); text != "" {
+		var n recipes.Size
+		if err := n.UnmarshalText([]byte(text)); err != nil || n < 1 {
+			return o, usagef(c, "shard-size: expected a size such as 2GB, found %q", text)
+		}
+		o.Shard = int64(n)
 	}
 	o.Loader = c.String("loader")
 	for _, text := range c.StringSlice("ignore") {

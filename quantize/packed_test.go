@@ -490,3 +490,14 @@ func TestPackedExperts(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// transformers refuses a threshold of bitsandbytes that is no float, and 6 is none to it.
+func TestPackedThreshold(t *testing.T) {
+	dir := t.TempDir()
+	source, out := filepath.Join(dir, "source"), filepath.Join(dir, "out")
+	tinyModel(t, source, nil)
+	writeFolder(t, source, out, PackedOptions{Scheme: packed.Options{Format: "nf4"}}, WriteOptions{}, nil)
+	if config, _ := os.ReadFile(filepath.Join(out, "config.json")); !bytes.Contains(config, []byte(`"llm_int8_threshold": 6.0,`)) {
+		t.Errorf("%s", config)
+	}
+}

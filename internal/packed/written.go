@@ -1,6 +1,7 @@
 package packed
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 
@@ -27,7 +28,7 @@ func (s *Scheme) QuantizationConfig(f Facts) map[string]any {
 	case "nf4":
 		return map[string]any{"quant_method": "bitsandbytes", "load_in_4bit": true, "_load_in_4bit": true, "load_in_8bit": false, "_load_in_8bit": false,
 			"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": true, "bnb_4bit_compute_dtype": dtypeNames[s.DType], "bnb_4bit_quant_storage": "uint8",
-			"llm_int8_skip_modules": listOrNil(f.Kept), "llm_int8_threshold": 6.0, "llm_int8_enable_fp32_cpu_offload": false, "llm_int8_has_fp16_weight": false}
+			"llm_int8_skip_modules": listOrNil(f.Kept), "llm_int8_threshold": json.Number("6.0"), "llm_int8_enable_fp32_cpu_offload": false, "llm_int8_has_fp16_weight": false}
 	}
 	return s.compressedConfig(f)
 }
