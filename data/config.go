@@ -140,11 +140,7 @@ func (c Config) Validate() []Problem {
 	oneOf("format", c.Format, formatNames, true)
 	oneOf("order", c.Order, orders, false)
 	oneOf("overlength", c.Overlength, overlengths, false)
-	oneOf("loss", c.Loss, losses, false)
-	for i, part := range c.LossParts {
-		oneOf(fmt.Sprintf("loss_parts[%d]", i), part, lossParts, false)
-	}
-	oneOf("unsupervised", c.Unsupervised, []string{"error", "drop"}, true)
+	c.validLoss(oneOf)
 	oneOf("documents", c.Documents, documents, true)
 	oneOf("utf8", c.UTF8, utf8s, true)
 	oneOf("mix", c.Mix, mixes, true)
@@ -175,6 +171,15 @@ func (c Config) Validate() []Problem {
 		add("valid_share", "expected no share when valid names its own sources")
 	}
 	return ps
+}
+
+// validLoss checks the keys that say what is supervised.
+func (c Config) validLoss(oneOf func(path, value string, allowed []string, empty bool)) {
+	oneOf("loss", c.Loss, losses, false)
+	for i, part := range c.LossParts {
+		oneOf(fmt.Sprintf("loss_parts[%d]", i), part, lossParts, false)
+	}
+	oneOf("unsupervised", c.Unsupervised, []string{"error", "drop"}, true)
 }
 
 func validColumns(columns map[string]string, bad func(key string)) {

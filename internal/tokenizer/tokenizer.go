@@ -1,5 +1,5 @@
-// Package tokenizer turns text into token ids and back: byte-level BPE and SentencePiece-style BPE with byte fallback, read
-// from tokenizer.json or from GGUF metadata, and a trainer for byte-level BPE.
+// Package tokenizer turns text into token ids and back: byte-level BPE, SentencePiece-style BPE with byte fallback, unigram and
+// WordPiece, read from tokenizer.json, tokenizer.model, tiktoken ranks or GGUF metadata, and a trainer for byte-level BPE.
 //
 // The measure is the Hugging Face `tokenizers` library: same ids, same byte offsets, same decoded text. Every step of a
 // tokenizer.json is either carried out or an error; none is skipped.
