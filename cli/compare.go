@@ -3,21 +3,27 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"tune/eval"
+	"tune/eval/local"
 	"tune/eval/report"
 	"tune/eval/stats"
+	"tune/eval/task"
 )
 
 func compareCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name:      "compare",
-		Usage:     "what changed between two evaluations, document by document, and whether it is more than noise",
-		UsageText: "tune compare BEFORE AFTER [--gate 'TASK.METRIC >= BOUND' ...] [--html FILE] [--junit FILE] [--markdown FILE] [--github]",
-		Description: `BEFORE and AFTER are results of "tune eval" or of lm-evaluation-harness: a results file, or the folder that holds it.
+		Name:  "compare",
+		Usage: "what changed between two evaluations, document by document, and whether it is more than noise",
+		UsageText: "tune compare BEFORE AFTER [--gate 'TASK.METRIC >= BOUND' ...] [--html FILE] [--junit FILE] [--markdown FILE] [--github]\n" +
+			"tune compare MODEL MODEL|ADAPTER --tasks TASK[,TASK...] [--data DIR ...] [--limit N] [flags]",
+		Description: `BEFORE and AFTER are results of "tune eval" or of lm-evaluation-harness: a results file, or the folder that holds it. With --tasks they may be models, or an adapter of the model before, which are
+then asked.
 
 A change that may be noise is marked ~. Yes/no metrics get McNemar's exact test and Newcombe's interval; others, and
 documents that share a passage, a permutation test and a bootstrap interval. DETECTABLE is the smallest change that the
@@ -32,7 +38,8 @@ is inconclusive, 1 anything else.`,
 			&cli.Float64Flag{Name: "level", Value: 0.95, Usage: "of confidence intervals, between 0.5 and 1"},
 			&cli.StringFlag{Name: "correction", Value: "holm", Usage: "of p-values for many comparisons: " + strings.Join(slices.Sorted(maps.Keys(stats.Corrections)), ", ")},
 			&cli.GenericFlag{Name: "cluster", Value: &repeated{}, Usage: "`TASK=COLUMN` whose equal values make documents dependent, - for none; may be repeated"},
-		}, reportFlags(), lockFlags(), []cli.Flag{jsonFlag()}),
+			&cli.StringFlag{Name: "tasks", Aliases: []string{"t"}, Usage: "`NAMES` of tasks to ask of models, with commas between"},
+		}, evalTaskFlags(), reportFlags(), lockFlags(), []cli.Flag{jsonFlag()}),
 		Action: e.compare,
 	}
 }
@@ -49,15 +56,55 @@ func (e *env) compare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	before, err := report.Read(c.Args().Get(0))
-	if err != nil {
-		return err
+	var sides [2]*report.Run
+	for i := range sides {
+		if sides[i], err = e.compared(c, c.Args().Get(i)); err != nil {
+			return err
+		}
 	}
-	after, err := report.Read(c.Args().Get(1))
-	if err != nil {
-		return err
+	return e.compareRuns(c, sides[0], sides[1], gates, o)
+}
+
+// compared reads the results that an argument names, or asks the model that it names.
+func (e *env) compared(c *cli.Context, name string) (*report.Run, error) {
+	names := strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) == 0 || report.IsResults(name) {
+		return report.Read(name)
 	}
-	return e.compareRuns(c, before, after, gates, o)
+	j, err := e.evalJob(c, names)
+	if err != nil {
+		return nil, err
+	}
+	base, adapter := name, ""
+	if exists(filepath.Join(name, "adapter_config.json")) {
+		base, adapter = c.Args().First(), name
+	}
+	m := &evalModel{}
+	defer m.close()
+	if m.model, err = m.open(base, adapter, local.Options{}); err != nil {
+		return nil, err
+	}
+	if err := m.journal(c); err != nil {
+		return nil, err
+	}
+	j.Bootstrap, j.Config = task.Bootstrap, report.Config{Model: "local", ModelArgs: map[string]any{"base": base, "adapter": adapter}}
+	plan, err := j.Plan(m.model)
+	if err != nil {
+		return nil, err
+	}
+	show := newProgress(e.stderr)
+	defer show.end()
+	last := ""
+	out, err := j.Run(e.ctx, m.model, plan, func(p eval.Progress) {
+		if at := fmt.Sprint(p.Task, 4*p.Done/max(1, p.Requests)); show.terminal || at != last {
+			last = at
+			show.text(name + ": " + progressLine(p))
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return report.NewRun(name, out.Results, out.Samples)
 }
 
 func compareOptions(c *cli.Context) (report.Options, error) {
