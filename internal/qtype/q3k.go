@@ -20,7 +20,7 @@ func decodeQ3_K(dst []float32, src []byte) {
 func encodeQ3_K(dst []byte, x, importance []float32) {
 	var codes [256]uint8
 	var scale6 [16]uint8
-	var scales, sums [16]float32
+	var scales, grids, sums [16]float32
 	var d float32
 	if importance == nil {
 		for half := range 2 {
@@ -38,7 +38,7 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 		sigma2 := 2 * sumSquares(x) / 256
 		for j := range 16 {
 			sums[j] = importanceWeights(w[:], x[16*j:][:16], importance[16*j:], sigma2)
-			scales[j] = searchSymmetric(4, x[16*j:][:16], w[:], codes[16*j:][:16])
+			scales[j], grids[j] = symmetricScale(4, x[16*j:][:16], w[:])
 		}
 		d = searchSymmetric(32, scales[:], sums[:], scale6[:])
 	}
@@ -49,7 +49,11 @@ func encodeQ3_K(dst []byte, x, importance []float32) {
 	for j, s := range scale6 {
 		packed[j%8] |= s & 15 << (4 * (j / 8))
 		packed[8+j%4] |= s >> 4 << (2 * (j / 4))
-		symmetricRound(4, x[16*j:][:16], d*float32(int(s)-32), codes[16*j:])
+		if scale := d * float32(int(s)-32); importance == nil {
+			symmetricRound(4, x[16*j:][:16], scale, codes[16*j:])
+		} else {
+			symmetricFinal(4, x[16*j:][:16], scale, grids[j], codes[16*j:])
+		}
 	}
 	putHighBits(dst[:32], &codes, 2)
 	putPairs(dst[32:96], &codes)

@@ -19,7 +19,7 @@ func decodeQ6_K(dst []float32, src []byte) {
 // encodeQ6_K: groups of 16 with 6-bit codes; signed scales in 8 bits. The importance itself is the weight.
 func encodeQ6_K(dst []byte, x, importance []float32) {
 	var codes [256]uint8
-	var scales, w [16]float32
+	var scales, grids, w [16]float32
 	for j := range 16 {
 		group, weight := x[16*j:][:16], w[:]
 		if importance != nil {
@@ -29,7 +29,7 @@ func encodeQ6_K(dst []byte, x, importance []float32) {
 				w[i] = v * v
 			}
 		}
-		scales[j] = searchSymmetric(32, group, weight, codes[16*j:][:16])
+		scales[j], grids[j] = symmetricScale(32, group, weight)
 	}
 	peak, magnitude := extreme(scales[:])
 	if magnitude < smallest {
@@ -42,7 +42,7 @@ func encodeQ6_K(dst []byte, x, importance []float32) {
 	for j, s := range scales {
 		l := int8(min(127, nearest(inv*s)))
 		dst[192+j] = byte(l)
-		symmetricRound(32, x[16*j:][:16], d*float32(l), codes[16*j:])
+		symmetricFinal(32, x[16*j:][:16], d*float32(l), grids[j], codes[16*j:])
 	}
 	for half := range 2 {
 		q, low, high := codes[128*half:][:128], dst[64*half:][:64], dst[128+32*half:][:32]

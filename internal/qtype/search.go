@@ -114,15 +114,33 @@ func symmetricSums(top int32, x, w []float32, inv float32) (xl, ll float32) {
 	return xl, ll
 }
 
-// searchSymmetricPlain finds scale and codes 0 ... 2·top-1 (value scale·(code-top)) of small weighted squared error: of 19
-// grids around the one that maps the extreme value to -top the best one, with its best scale.
-func searchSymmetricPlain(top int32, x, w []float32, codes []uint8) (scale float32) {
+// searchSymmetric finds scale and codes 0 ... 2·top-1 (value scale·(code-top)) of small weighted squared error.
+func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
+	scale, inv := symmetricScale(top, x, w)
+	symmetricFinal(top, x, 0, inv, codes)
+	return scale
+}
+
+// symmetricFinal gives the codes nearest under the final scale or, when that is 0, those of the grid that a search has chosen.
+func symmetricFinal(top int32, x []float32, scale, chosen float32, codes []uint8) {
+	switch {
+	case scale != 0:
+		roundGroup(codes[:len(x)], x, 0, scale, -top, top-1)
+	case chosen != 0:
+		symmetricCode(top, x, chosen, codes)
+	default:
+		clear(codes[:len(x)])
+	}
+}
+
+// symmetricScalePlain is the search: of 19 grids around the one that maps the extreme value to -top the best one, with its best
+// scale. chosen is the grid's inverse scale, 0 where all values are.
+func symmetricScalePlain(top int32, x, w []float32) (scale, chosen float32) {
 	peak, magnitude := extreme(x)
 	if magnitude < smallest {
-		clear(codes)
-		return 0
+		return 0, 0
 	}
-	chosen := float32(-top) / peak
+	chosen = float32(-top) / peak
 	xl, ll := symmetricSums(top, x, w, chosen)
 	if ll != 0 {
 		scale = xl / ll
@@ -139,8 +157,7 @@ func searchSymmetricPlain(top int32, x, w []float32, codes []uint8) (scale float
 			best, chosen = scale*xl, inv
 		}
 	}
-	symmetricCode(top, x, chosen, codes)
-	return scale
+	return scale, chosen
 }
 
 // symmetricNumerator divided by the extreme value is the inverse scale of a step of searchSymmetric.

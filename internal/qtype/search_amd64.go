@@ -69,14 +69,17 @@ var symmetricNumerators = func() (table [4][24]float32) {
 	return table
 }()
 
-func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
+//go:noescape
+func extremeAVX2(x *float32, n int) (value float32)
+
+// symmetricScale is symmetricScalePlain of 16 or 32 values.
+func symmetricScale(top int32, x, w []float32) (scale, chosen float32) {
 	if !vectors {
-		return searchSymmetricPlain(top, x, w, codes)
+		return symmetricScalePlain(top, x, w)
 	}
-	peak, magnitude := extreme(x)
-	if magnitude < smallest {
-		clear(codes)
-		return 0
+	peak := extremeAVX2(&x[0], len(x))
+	if abs32(peak) < smallest {
+		return 0, 0
 	}
 	var s symmetricLanes
 	table := 0
@@ -87,15 +90,15 @@ func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
 	if s.ll[0] != 0 {
 		scale = s.xl[0] / s.ll[0]
 	}
-	best, chosen := scale*s.xl[0], s.inv[0]
+	best := scale * s.xl[0]
+	chosen = s.inv[0]
 	for i := 1; i < 19; i++ {
 		if xl, ll := s.xl[i], s.ll[i]; ll > 0 && xl*xl > best*ll {
 			scale = xl / ll
 			best, chosen = scale*xl, s.inv[i]
 		}
 	}
-	symmetricCode(top, x, chosen, codes)
-	return scale
+	return scale, chosen
 }
 
 //go:noescape

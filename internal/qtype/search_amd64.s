@@ -215,6 +215,48 @@ codes:
 	VMULPS    Y9, Y10, Y10 \
 	VADDPS    Y10, ll, ll
 
+// func extremeAVX2(x *float32, n int) (value float32)
+TEXT ·extremeAVX2(SB), NOSPLIT, $0-20
+	MOVQ     x+0(FP), SI
+	MOVQ     n+8(FP), CX
+	VPCMPEQD Y7, Y7, Y7
+	VPSRLD   $1, Y7, Y7
+	VXORPS   Y0, Y0, Y0
+	XORQ     AX, AX
+largest:
+	VANDPS (SI)(AX*4), Y7, Y1
+	VMAXPS Y1, Y0, Y0
+	ADDQ   $8, AX
+	CMPQ   AX, CX
+	JLT    largest
+	VEXTRACTF128 $1, Y0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0x4e, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0xb1, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VBROADCASTSS X0, Y0
+	XORQ         AX, AX
+first:
+	VANDPS    (SI)(AX*4), Y7, Y1
+	VCMPPS    $0, Y1, Y0, Y1
+	VMOVMSKPS Y1, DX
+	TESTL     DX, DX
+	JNZ       found
+	ADDQ      $8, AX
+	CMPQ      AX, CX
+	JLT       first
+	VXORPS    X0, X0, X0          // values that are no numbers
+	JMP       done
+found:
+	BSFL   DX, DX
+	ADDQ   DX, AX
+	VMOVSS (SI)(AX*4), X0
+done:
+	VMOVSS X0, value+16(FP)
+	VZEROUPPER
+	RET
+
 // func symmetricSumsAVX2(s *symmetricLanes, x, w *float32, n int, top int32, peak float32, numerators *[24]float32)
 TEXT ·symmetricSumsAVX2(SB), NOSPLIT, $0-48
 	MOVQ         s+0(FP), DI

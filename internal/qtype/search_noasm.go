@@ -6,8 +6,8 @@ func searchAffine8(top int32, n int, x, w []float32, codes []uint8, scales, mini
 	searchAffine8Plain(top, n, x, w, codes, scales, minima, g)
 }
 
-func searchSymmetric(top int32, x, w []float32, codes []uint8) (scale float32) {
-	return searchSymmetricPlain(top, x, w, codes)
+func symmetricScale(top int32, x, w []float32) (scale, chosen float32) {
+	return symmetricScalePlain(top, x, w)
 }
 
 func refineSymmetric8(top int32, x *[128]float32, codes *[128]uint8, scales *[8]float32) {
