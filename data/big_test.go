@@ -19,10 +19,10 @@ import (
 // and gigabytes of disk.
 func big() bool { return os.Getenv("TUNE_BIG") != "" }
 
-// TestMemoryIsBounded streams files much larger than the memory it may take: 3 GB within 200 MB when asked for, else 48 MB
-// within 75 MB of heap, of which the windows take 32.
+// TestMemoryIsBounded streams files much larger than the memory it may take: 3 GB within 200 MB when asked for, else 32 MB
+// within 60 MB of heap, of which the windows take 32.
 func TestMemoryIsBounded(t *testing.T) {
-	size, most := int64(48<<20), int64(75<<20)
+	size, most := int64(32<<20), int64(60<<20)
 	if big() {
 		size, most = 3<<30, 200<<20
 	}
@@ -129,7 +129,7 @@ func writeBig(t *testing.T, kind string, w *bufio.Writer, size int64, fill strin
 // TestResumeReadsNothingTwice continues in the middle of a long file, 10 million rows when asked for: what is read then is a
 // window, whatever stands before it, and the packs are those of a stream that was never cut.
 func TestResumeReadsNothingTwice(t *testing.T) {
-	rows, window := 200_000, 2_000
+	rows, window := 100_000, 2_000
 	if big() {
 		rows, window = 10_000_000, windowRows
 	}
