@@ -262,6 +262,9 @@ func (b *benchmark) trainedOn(ctx context.Context) ([]report.Overlap, error) {
 // benchmarkFacts are the lines of a training's report about its benchmark.
 func benchmarkFacts(dir string, r *report.Report) []train.Fact {
 	facts := []train.Fact{{Name: "evaluation", Value: filepath.Join(dir, benchmarkDir, "report.html")}}
+	for _, o := range r.After.Tune.Trained {
+		facts = append(facts, train.Fact{Name: "contamination", Value: o.String()})
+	}
 	for _, g := range r.Gates {
 		facts = append(facts, train.Fact{Name: "gate " + string(g.Verdict), Value: g.Gate + ": " + g.Why})
 	}
