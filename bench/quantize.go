@@ -167,7 +167,7 @@ func (b *bencher) files(dir string, importance []float32) error {
 	return nil
 }
 
-// pureMix is a mix whose default type is t, best one that can be made without importance.
+// pureMix is a mix whose default type is t, where there is one such that can be made without importance.
 func pureMix(t qtype.Type) (best quantize.Mix, ok bool) {
 	for _, m := range quantize.Mixes() {
 		if m.Default != t || m.Name == "MXFP4_MOE" { // which is for experts alone
