@@ -219,7 +219,7 @@ TEXT ·codesFP4AVX2(SB), NOSPLIT, $0-32
 	MOVQ         middle+24(FP), BX
 	VBROADCASTSS ·blockAbs(SB), Y9
 	MOVL         $8, AX
-	MOVL         AX, X10
+	VMOVD        AX, X10
 	VPBROADCASTD X10, Y10
 values:
 	VMOVUPS      (SI), Y0

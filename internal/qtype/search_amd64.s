@@ -98,7 +98,7 @@ sums:
 	// the first grid: scale 1/inv, minimum as it is
 	VPCMPEQD     Y8, Y8, Y8
 	MOVL         $0x3f800000, AX
-	MOVL         AX, X4
+	VMOVD        AX, X4
 	VPBROADCASTD X4, Y4
 	VDIVPS       Y10, Y4, Y4
 	VMOVUPS      Y11, Y5
@@ -326,12 +326,12 @@ TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-52
 	MOVQ         scaled+40(FP), R10
 	VMOVUPS      (R10), Y8               // scaled values by code
 	MOVL         $0x7f7fffff, AX
-	MOVL         AX, X0
+	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0                  // least sums: the largest float32
 	VMOVDQU      ·searchLanes(SB), Y2    // places of this block
 	VMOVDQA      Y2, Y1                  // places of the least sums
 	MOVL         $8, AX
-	MOVL         AX, X7
+	VMOVD        AX, X7
 	VPBROADCASTD X7, Y7
 blocks:
 	VXORPS       Y3, Y3, Y3
@@ -401,7 +401,7 @@ TEXT ·splitScanAVX2(SB), NOSPLIT, $0-32
 	VBROADCASTSS best+16(FP), Y5
 	VXORPS       Y9, Y9, Y9
 	MOVL         $0x3e000000, BX     // 1/8
-	MOVL         BX, X7
+	VMOVD        BX, X7
 	VPBROADCASTD X7, Y7
 	VSUBPS       Y7, Y9, Y8          // -1/8
 	VBROADCASTSS splitRun_x(DI), Y10
