@@ -124,18 +124,19 @@ func (c *codebook) snap(codes []uint8, x, w []float32, scale float32, value *[8]
 	if at >= 0 {
 		return int(at), true
 	}
-	var scaled [8]float32
-	for i, v := range value {
-		scaled[i] = scale * v
-	}
 	list := &c.near[-1-at]
-	found := list.points[nearestPoint(list, c.dims, x, w, &scaled)]
+	found := list.points[nearestPoint(list, c.dims, x, w, scale, value)]
 	c.unpack(codes, c.points[found])
 	return int(found), false
 }
 
-// nearestPointPlain gives the place of the first candidate of least Σ w·(value - x)², the first of all when no sum is finite.
-func nearestPointPlain(list *candidates, dims int, x, w []float32, scaled *[8]float32) (place int) {
+// nearestPointPlain gives the place of the first candidate of least Σ w·(scale·value - x)², the first of all when no sum is
+// finite.
+func nearestPointPlain(list *candidates, dims int, x, w []float32, scale float32, value *[8]float32) (place int) {
+	var scaled [8]float32
+	for i, v := range value {
+		scaled[i] = scale * v
+	}
 	best := float32(math.MaxFloat32)
 	x, w = x[:dims], w[:dims]
 	for i := range list.points {
@@ -231,11 +232,11 @@ func oddSums(codes []uint8, x, w []float32) (qx, qq float32) {
 	return qx, qq
 }
 
-// round fills codes of one point with the nearest under the scale 1/inv.
-func (s *codebookSearch) round(codes []uint8, x []float32, inv float32) {
+// roundOddPlain fills codes 0 ... high with those of the odd numbers nearest inv·x.
+func roundOddPlain(codes []uint8, x []float32, inv float32, high int32) {
 	codes = codes[:len(x)]
 	for i, v := range x {
-		codes[i] = uint8(max(0, min(s.top-1, nearest(0.5*(float32(inv*v)-1)))))
+		codes[i] = uint8(max(0, min(high, nearest(0.5*(float32(inv*v)-1)))))
 	}
 }
 
@@ -279,8 +280,8 @@ func (s *codebookSearch) run(g *group) (scale float32, ok bool) {
 	var codes [32]uint8
 	for step := -s.steps; step <= s.steps; step++ {
 		inv := (float32(2*s.top-1) + float32(float32(step)*s.step)) / peak
+		roundOdd(codes[:], g.mag[:n], inv, s.top-1)
 		for k := 0; k < n; k += dims {
-			s.round(codes[k:], g.mag[k:k+dims], inv)
 			_, exactNow[k/dims] = s.book.snap(codes[k:], g.mag[k:], g.aux[k:], 1/inv, &odd)
 		}
 		qx, qq := oddSums(codes[:], g.mag[:n], g.w)
@@ -320,7 +321,7 @@ func (s *codebookSearch) again(g *group, scale float32, exact *[8]bool) float32 
 		if exact[k/dims] && !s.always && !s.whole {
 			continue
 		}
-		s.round(g.codes[k:], g.mag[k:k+dims], inv)
+		roundOddPlain(g.codes[k:], g.mag[k:k+dims], inv, s.top-1)
 		s.book.snap(g.codes[k:], g.mag[k:], g.aux[k:], scale, &odd)
 	}
 	if qx, qq := oddSums(g.codes[:], g.mag[:n], g.w); qq > 0 {

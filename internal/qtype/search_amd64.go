@@ -160,15 +160,15 @@ type affineLanes struct {
 type symmetricLanes struct{ inv, xl, ll [24]float32 }
 
 // nearestPoint is nearestPointPlain, eight candidates at a time.
-func nearestPoint(list *candidates, dims int, x, w []float32, scaled *[8]float32) int {
+func nearestPoint(list *candidates, dims int, x, w []float32, scale float32, value *[8]float32) int {
 	if !vectors {
-		return nearestPointPlain(list, dims, x, w, scaled)
+		return nearestPointPlain(list, dims, x, w, scale, value)
 	}
-	return int(nearestPointAVX2(&list.codes[0], len(list.codes)/(8*dims), dims, &x[:dims][0], &w[:dims][0], scaled))
+	return int(nearestPointAVX2(&list.codes[0], len(list.codes)/(8*dims), dims, &x[:dims][0], &w[:dims][0], value, scale))
 }
 
 //go:noescape
-func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32) (place int32)
+func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, value *[8]float32, scale float32) (place int32)
 
 // splitScan gives the first place from which on, within eight, a split may beat the best; 33 or more: none does.
 func splitScan(s *splitRun, from int, best float32) (at int) {
@@ -192,3 +192,15 @@ func roundGroup(codes []uint8, x []float32, add, scale float32, low, high int32)
 
 //go:noescape
 func roundGroupAVX2(codes *uint8, x *float32, n int, add, scale float32, low, high int32)
+
+// roundOdd is roundOddPlain of 16 or 32 values.
+func roundOdd(codes []uint8, x []float32, inv float32, high int32) {
+	if !vectors {
+		roundOddPlain(codes, x, inv, high)
+		return
+	}
+	roundOddAVX2(&codes[:len(x)][0], &x[0], len(x), inv, high)
+}
+
+//go:noescape
+func roundOddAVX2(codes *uint8, x *float32, n int, inv float32, high int32)

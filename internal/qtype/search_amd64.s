@@ -316,15 +316,16 @@ DATA ·searchLanes+24(SB)/4, $6
 DATA ·searchLanes+28(SB)/4, $7
 GLOBL ·searchLanes(SB), RODATA|NOPTR, $32
 
-// func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, scaled *[8]float32) (place int32)
-TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-52
+// func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, value *[8]float32, scale float32) (place int32)
+TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-60
 	MOVQ         codes+0(FP), SI
 	MOVQ         blocks+8(FP), CX
 	MOVQ         dims+16(FP), DX
 	MOVQ         x+24(FP), R8
 	MOVQ         w+32(FP), R9
-	MOVQ         scaled+40(FP), R10
-	VMOVUPS      (R10), Y8               // scaled values by code
+	MOVQ         value+40(FP), R10
+	VBROADCASTSS scale+48(FP), Y8
+	VMULPS       (R10), Y8, Y8           // scaled values by code
 	MOVL         $0x7f7fffff, AX
 	VMOVD        AX, X0
 	VPBROADCASTD X0, Y0                  // least sums: the largest float32
@@ -364,6 +365,15 @@ dims:
 	VPERMILPS    $0xb1, X3, X4
 	VMINPS       X4, X3, X3
 	VBROADCASTSS X3, Y3
+	CMPQ         blocks+8(FP), $1
+	JNE          several
+	VCMPPS       $0x00, Y0, Y3, Y3
+	VMOVMSKPS    Y3, AX
+	BSFL         AX, AX
+	MOVL         AX, place+56(FP)
+	VZEROUPPER
+	RET
+several:
 	VCMPPS       $0x04, Y0, Y3, Y3       // other lanes: the largest place, all ones
 	VPOR         Y3, Y1, Y1
 	VEXTRACTI128 $1, Y1, X2
@@ -373,7 +383,7 @@ dims:
 	VPSHUFD      $0xb1, X1, X2
 	VPMINUD      X2, X1, X1
 	VMOVD        X1, AX
-	MOVL         AX, place+48(FP)
+	MOVL         AX, place+56(FP)
 	VZEROUPPER
 	RET
 
@@ -467,13 +477,17 @@ group:
 	VZEROUPPER
 	RET
 
-// ROUND rounds r to integers in Y11 ... Y12.
-#define ROUND(r) \
+// INTEGERS rounds r to integers in Y11 ... Y12.
+#define INTEGERS(r) \
 	VADDPS    Y15, r, r \
 	VPAND     Y14, r, r \
 	VPSUBD    Y13, r, r \
 	VPMINSD   Y12, r, r \
-	VPMAXSD   Y11, r, r \
+	VPMAXSD   Y11, r, r
+
+// ROUND rounds r to integers in Y11 ... Y12, as floats.
+#define ROUND(r) \
+	INTEGERS(r) \
 	VCVTDQ2PS r, r
 
 // func refineSymmetricAVX2(s *refineLanes, top int32)
@@ -559,5 +573,41 @@ next:
 done:
 	VMOVUPS Y0, refineLanes_xl(DI)
 	VMOVUPS Y1, refineLanes_ll(DI)
+	VZEROUPPER
+	RET
+
+// func roundOddAVX2(codes *uint8, x *float32, n int, inv float32, high int32)
+TEXT ·roundOddAVX2(SB), NOSPLIT, $0-32
+	MOVQ         codes+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	CONSTANTS
+	VPXOR        Y11, Y11, Y11
+	VBROADCASTSS inv+24(FP), Y8
+	VBROADCASTSS high+28(FP), Y12
+	MOVL         $0x3f800000, AX         // 1
+	VMOVD        AX, X10
+	VPBROADCASTD X10, Y10
+	MOVL         $0x3f000000, AX         // 1/2
+	VMOVD        AX, X7
+	VPBROADCASTD X7, Y7
+odds:
+	VMULPS       (SI), Y8, Y0
+	VMULPS       32(SI), Y8, Y1
+	VSUBPS       Y10, Y0, Y0
+	VSUBPS       Y10, Y1, Y1
+	VMULPS       Y7, Y0, Y0
+	VMULPS       Y7, Y1, Y1
+	INTEGERS(Y0)
+	INTEGERS(Y1)
+	VPACKUSDW    Y1, Y0, Y0
+	VPERMQ       $0xd8, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPACKUSWB    X1, X0, X0
+	VMOVDQU      X0, (DI)
+	ADDQ         $16, DI
+	ADDQ         $64, SI
+	SUBQ         $16, CX
+	JG           odds
 	VZEROUPPER
 	RET
