@@ -110,10 +110,11 @@ func (c *codebook) word(codes []uint8) (w uint16) {
 
 // unpack is the inverse of word.
 func (c *codebook) unpack(codes []uint8, point uint16) {
-	mask := uint16(1)<<c.bits - 1
+	bits := c.bits & 3 // 2 or 3: the mask saves the test for a long shift
+	mask := uint16(1)<<bits - 1
 	for i := range codes[:c.dims] {
 		codes[i] = uint8(point & mask)
-		point >>= c.bits
+		point >>= bits
 	}
 }
 

@@ -316,6 +316,17 @@ DATA ·searchLanes+24(SB)/4, $6
 DATA ·searchLanes+28(SB)/4, $7
 GLOBL ·searchLanes(SB), RODATA|NOPTR, $32
 
+// APART adds w·(scaled value - x)² of dimension AX+d of eight candidates to their sums in Y3.
+#define APART(d) \
+	VPMOVZXBD    (8*d)(SI), Y4 \
+	VPERMPS      Y8, Y4, Y4 \
+	VBROADCASTSS (4*d)(R8)(AX*4), Y5 \
+	VSUBPS       Y5, Y4, Y4 \
+	VBROADCASTSS (4*d)(R9)(AX*4), Y5 \
+	VMULPS       Y4, Y5, Y5 \
+	VMULPS       Y4, Y5, Y5 \
+	VADDPS       Y5, Y3, Y3
+
 // func nearestPointAVX2(codes *uint8, blocks, dims int, x, w *float32, value *[8]float32, scale float32) (place int32)
 TEXT ·nearestPointAVX2(SB), NOSPLIT, $0-60
 	MOVQ         codes+0(FP), SI
@@ -338,16 +349,12 @@ blocks:
 	VXORPS       Y3, Y3, Y3
 	XORQ         AX, AX
 dims:
-	VPMOVZXBD    (SI), Y4
-	VPERMPS      Y8, Y4, Y4
-	VBROADCASTSS (R8)(AX*4), Y5
-	VSUBPS       Y5, Y4, Y4              // scaled value - x
-	VBROADCASTSS (R9)(AX*4), Y5
-	VMULPS       Y4, Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y5, Y3, Y3
-	ADDQ         $8, SI
-	INCQ         AX
+	APART(0)
+	APART(1)
+	APART(2)
+	APART(3)
+	ADDQ         $32, SI
+	ADDQ         $4, AX
 	CMPQ         AX, DX
 	JLT          dims
 	VCMPPS       $0x11, Y0, Y3, Y4
