@@ -88,8 +88,8 @@ type State struct {
 type Place struct {
 	Block  int   `json:"block"`            // index in the epoch's order of blocks (row group, record batch, range of lines)
 	Row    int   `json:"row"`              // rows of that block already read
-	Offset int64 `json:"offset,omitempty"` // where the row begins, in files that are read forwards
-	Line   int   `json:"line,omitempty"`   // lines before it
+	Offset int64 `json:"offset,omitempty"` // where the row begins, in text files
+	Line   int   `json:"line,omitempty"`   // lines before it, where they were counted
 	Taken  int   `json:"taken"`            // rows of the source taken in this epoch
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,21 +39,63 @@ func TestLineBlocks(t *testing.T) {
 		}
 		l := f.(*lineFile)
 		l.cut(step)
-		var got, keys []string
-		for _, b := range slices.Backward(identity(len(l.infos))) { // backward: lines are counted on demand
-			rows, ks := blockRows(t, f, b, 0)
-			got, keys = append(rows, got...), append(ks, keys...)
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("blocks of %d bytes: %d rows %v", step, len(got), got)
-		}
 		lines := strings.Split(text.String(), "\n")
-		for i, k := range keys {
+		named := func(row int, key string) bool {
 			var line int
-			fmt.Sscanf(k[strings.LastIndex(k, ":")+1:], "%d", &line)
-			if line < 1 || line > len(lines) || strings.TrimSpace(lines[line-1]) != want[i] {
-				t.Fatalf("blocks of %d bytes: row %d is named %s", step, i, k)
+			fmt.Sscanf(key[strings.LastIndex(key, ":")+1:], "%d", &line)
+			return line >= 1 && line <= len(lines) && strings.TrimSpace(lines[line-1]) == want[row]
+		}
+		done, before := 0, 0
+		for b := range l.infos {
+			for k, start := range []mark{{line: before}, {}} { // read after the block before it, and alone
+				r, err := f.open(b, start, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := r.next()
+				if err == io.EOF {
+					before = max(before, got.lines)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := int(got.NumRows())
+				for i := range n {
+					if x, _, _ := (row{got, i}).json("s"); done+i >= len(want) || !strings.HasSuffix(want[done+i], string(x)+"}") {
+						t.Fatalf("blocks of %d bytes: row %d is %s", step, done+i, x)
+					}
+					key := got.key(i)
+					if at, byByte := strings.CutPrefix(key, l.name+": byte "); byByte && start.line == 0 && b > 0 {
+						if n, _ := strconv.Atoi(at); n < 1 || !strings.HasPrefix(text.String()[n-1:], want[done+i]) {
+							t.Fatalf("blocks of %d bytes: row %d is named %s", step, done+i, key)
+						}
+					} else if !named(done+i, key) {
+						t.Fatalf("blocks of %d bytes: row %d is named %s", step, done+i, key)
+					}
+					if !named(done+i, got.where(i)) {
+						t.Fatalf("blocks of %d bytes: row %d is named %s in errors", step, done+i, got.where(i))
+					}
+				}
+				if k == 1 {
+					for skip := 1; skip < n; skip++ {
+						rows, keys := blockRows(t, f, b, skip)
+						old, _ := rowsFrom(t, f, b, mark{row: skip}) // as earlier versions saved it
+						if !slices.Equal(rows, want[done+skip:done+n]) || !slices.Equal(old, rows) || keys[0] != got.key(skip) {
+							t.Fatalf("blocks of %d bytes: %v and %v, named %v, from row %d of block %d on", step, rows, old, keys, skip, b)
+						}
+					}
+					done += n
+				}
+				if got, err = r.next(); err != io.EOF {
+					t.Fatalf("expected the end of block %d, found %v", b, err)
+				}
+				before = max(before, got.lines)
+				r.close()
 			}
+		}
+		if done != len(want) {
+			t.Fatalf("blocks of %d bytes: %d rows", step, done)
 		}
 		f.close()
 	}
@@ -83,7 +127,12 @@ func markOf(t testing.TB, f file, block, row int) mark {
 // blockRows reads a block from a row on.
 func blockRows(t testing.TB, f file, block, skip int) (rows, keys []string) {
 	t.Helper()
-	r, err := f.open(block, markOf(t, f, block, skip), nil)
+	return rowsFrom(t, f, block, markOf(t, f, block, skip))
+}
+
+func rowsFrom(t testing.TB, f file, block int, from mark) (rows, keys []string) {
+	t.Helper()
+	r, err := f.open(block, from, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"tune/internal/remote"
 )
 
 // lineBlock is the length of a block of a file of lines; a line belongs to the block its first byte lies in.
@@ -18,8 +20,9 @@ type lineFile struct {
 	*input
 	step  int64 // lineBlock; less in tests
 	infos []block
-	mu    sync.Mutex
-	lines []int // lines before each block, as far as they were counted
+
+	mu      sync.Mutex
+	counted lineBegin // as far as lines were counted for an error
 }
 
 func openLines(in *input) (file, error) {
@@ -33,7 +36,7 @@ func (l *lineFile) cut(step int64) {
 	if l.codec != nil {
 		step = max(l.Size(), 1)
 	}
-	l.step, l.infos, l.lines = step, nil, []int{0}
+	l.step, l.infos = step, nil
 	for at := int64(0); at < l.Size(); at += step {
 		l.infos = append(l.infos, block{rows: -1, bytes: min(step, l.Size()-at)})
 	}
@@ -43,59 +46,48 @@ func (l *lineFile) blocks() []block   { return l.infos }
 func (l *lineFile) columns() []string { return nil }
 func (l *lineFile) close() error      { return l.Close() }
 
-// linesBefore counts the lines that begin before a block.
-func (l *lineFile) linesBefore(block int) int {
+// linesBefore counts the lines that end before an offset. Rows of a chunk that fail together share the count.
+func (l *lineFile) linesBefore(offset int64) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if block < len(l.lines) {
-		return l.lines[block]
+	if offset < l.counted.offset {
+		l.counted = lineBegin{}
 	}
-	buf := make([]byte, 1<<20)
-	for b := len(l.lines); b <= block; b++ {
-		// a line begins after every line break; the block's first line is counted by its own reader
-		n := l.lines[b-1]
-		from, to := int64(b-1)*l.step, int64(b)*l.step
-		if b > 1 {
-			from--
+	buf := make([]byte, max(min(1<<20, offset-l.counted.offset), 0))
+	for l.counted.offset < offset {
+		n := min(int64(len(buf)), offset-l.counted.offset)
+		if k, err := l.ReadAt(buf[:n], l.counted.offset); int64(k) < n {
+			return 0, err
 		}
-		for at := from; at < to-1; {
-			k, err := l.ReadAt(buf[:min(int64(len(buf)), to-1-at)], at)
-			n += bytes.Count(buf[:k], []byte{'\n'})
-			at += int64(k)
-			if err != nil {
-				break
-			}
-		}
-		if b == 1 {
-			n++
-		}
-		l.lines = append(l.lines, n)
+		l.counted.line += bytes.Count(buf[:n], []byte{'\n'})
+		l.counted.offset += n
 	}
-	return l.lines[block]
+	return l.counted.line, nil
 }
 
 func (l *lineFile) open(block int, from mark, keep func(string) bool) (batchReader, error) {
+	r := &lineReader{file: l, block: block, keep: keep, at: from.offset, line: from.line, limit: int64(block+1) * l.step}
+	r.known = from.line > 0 || block == 0 && from.offset == 0
 	if l.codec != nil {
-		r := &lineReader{file: l, keep: keep, limit: 1 << 62, at: from.offset, line: from.line}
-		in, err := l.from(from.offset)
-		if err != nil {
-			return nil, err
-		}
-		r.in, r.r = in, bufio.NewReaderSize(in, 1<<16)
-		return r, nil
+		r.limit = 1 << 62
 	}
-	r := &lineReader{file: l, block: block, keep: keep, limit: l.step, skip: from.row}
-	begin := int64(block) * l.step
-	if block > 0 {
-		begin-- // the byte before says whether a line begins at the block's first byte
+	if from.offset == 0 { // the begin of the block; states of earlier versions count rows from there
+		r.skip = from.row
+		// the byte before says whether a line begins at the block's first byte
+		r.at = max(int64(block)*l.step-1, 0)
 	}
-	r.r = bufio.NewReaderSize(io.NewSectionReader(l, begin, l.Size()-begin), 1<<16)
-	if block > 0 {
-		n, err := skipLine(r.r, r.limit+1)
+	in, err := l.from(r.at)
+	if err != nil {
+		return nil, err
+	}
+	r.in, r.r = in, bufio.NewReaderSize(in, 1<<16)
+	if from.offset == 0 && block > 0 {
+		n, err := skipLine(r.r, r.limit-r.at)
 		if err != nil {
+			in.Close()
 			return nil, fmt.Errorf("%s: %w", l.name, err)
 		}
-		r.at = n - 1
+		r.at += n
 	}
 	return r, nil
 }
@@ -134,33 +126,41 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 type lineReader struct {
 	file  *lineFile
-	in    io.Closer // of a compressed file
+	in    io.Closer
 	block int
 	keep  func(string) bool
 	r     *bufio.Reader
-	at    int64 // bytes from the block's begin to the next line
-	limit int64
-	line  int // lines of the block before the next one
-	skip  int // rows still to be passed over
+	at    int64 // where the next line begins
+	limit int64 // end of the block
+	line  int   // lines before the next one, in the file when that is known, else in what was read
+	known bool  // whether line counts from the file's begin
+	skip  int   // rows still to be passed over
+}
+
+// mark is where the next line begins.
+func (r *lineReader) mark() mark {
+	if !r.known {
+		return mark{offset: r.at}
+	}
+	return mark{offset: r.at, line: r.line}
 }
 
 func (r *lineReader) next() (batch, error) {
 	rows := &jsonRows{keep: r.keep}
 	var out batch
-	var lines []int // per row: lines of the block before it
-	for total := 0; len(lines) < batchRows && total < batchBytes && r.at < r.limit; {
+	var begins []lineBegin
+	for total := 0; len(begins) < batchRows && total < batchBytes && r.at < r.limit; {
+		begin := lineBegin{r.at, r.line}
 		line, err := readLine(r.r)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return batch{}, fmt.Errorf("%s: %w", r.key(r.line), whole(err))
+			return batch{}, fmt.Errorf("%s: %w", r.exact(begin), whole(err))
 		}
-		first := r.block == 0 && r.at == 0
-		n := r.line
 		r.at += int64(len(line))
 		r.line++
-		if first {
+		if begin.offset == 0 {
 			line = bytes.TrimPrefix(line, byteOrderMark)
 		}
 		if line = bytes.TrimSpace(line); len(line) == 0 {
@@ -175,20 +175,26 @@ func (r *lineReader) next() (batch, error) {
 			err = rows.add(line)
 		}
 		if err != nil {
-			return batch{}, fmt.Errorf("%s: %w", r.key(n), err)
+			return batch{}, fmt.Errorf("%s: %w", r.exact(begin), err)
 		}
-		out.repair(len(lines), repaired)
-		lines = append(lines, n)
-		if r.in != nil {
-			out.ends = append(out.ends, mark{offset: r.at, line: r.line})
-		}
+		out.repair(len(begins), repaired)
+		begins = append(begins, begin)
+		out.ends = append(out.ends, r.mark())
 		total += len(line)
 	}
-	if len(lines) == 0 {
-		return batch{}, io.EOF
+	if len(begins) == 0 {
+		return batch{lines: r.mark().line}, io.EOF
 	}
-	out.RecordBatch, out.key = rows.build(), func(i int) string { return r.key(lines[i]) }
+	out.RecordBatch = rows.build()
+	out.key = func(i int) string { return r.key(begins[i]) }
+	out.exact = func(i int) string { return r.exact(begins[i]) }
 	return out, nil
+}
+
+// lineBegin is the first byte of a line in the file, and lineReader.line there.
+type lineBegin struct {
+	offset int64
+	line   int
 }
 
 // repair notes that a row held invalid UTF-8.
@@ -201,12 +207,26 @@ func (b *batch) repair(row int, repaired bool) {
 	}
 }
 
-func (r *lineReader) key(line int) string {
-	return fmt.Sprintf("%s:%d", r.file.name, r.file.linesBefore(r.block)+line+1)
+// key names a line without reading for it: by its number, or by its first byte, counted from 1, where it is not known how
+// many lines stand before the block.
+func (r *lineReader) key(at lineBegin) string {
+	if r.known {
+		return fmt.Sprintf("%s:%d", r.file.name, at.line+1)
+	}
+	return fmt.Sprintf("%s: byte %d", r.file.name, at.offset+1)
 }
 
-func (r *lineReader) close() {
-	if r.in != nil {
-		r.in.Close()
+// exact names a line by its number for an error, and counts the lines before it for that; of a file that lies elsewhere it
+// would be fetched once more, so there the byte must do.
+func (r *lineReader) exact(at lineBegin) string {
+	if _, far := r.file.blob.(*remote.File); r.known || far {
+		return r.key(at)
 	}
+	n, err := r.file.linesBefore(at.offset)
+	if err != nil {
+		return r.key(at)
+	}
+	return fmt.Sprintf("%s:%d", r.file.name, n+1)
 }
+
+func (r *lineReader) close() { r.in.Close() }

@@ -143,7 +143,7 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 		entry := r.formats[r.blocks[index].file]
 		ok, filtered, err := r.accepts(got, entry, !r.all)
 		if err != nil {
-			return drawn{}, false, fmt.Errorf("%s: %w", got.key(got.i), err)
+			return drawn{}, false, fmt.Errorf("%s: %w", got.where(got.i), err)
 		}
 		if filtered {
 			r.filtered++
@@ -162,7 +162,7 @@ func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
 	index = r.current()
 	ref := r.blocks[index]
 	if r.cut >= 0 && index == len(r.blocks)-1 && r.place.Row >= r.cut {
-		r.nextBlock()
+		r.nextBlock(0)
 		return row{}, 0, 0, false, nil
 	}
 	if r.open == nil {
@@ -174,7 +174,7 @@ func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
 	if r.batch.RecordBatch == nil || r.i >= int(r.batch.NumRows()) {
 		b, err := r.open.next()
 		if err == io.EOF {
-			r.nextBlock()
+			r.nextBlock(b.lines)
 			err = nil
 		} else if err == nil {
 			r.batch, r.i = b, 0
@@ -230,9 +230,17 @@ func (r *reader) chunks(ctx context.Context, f func([]drawn) error) error {
 	return nil
 }
 
-func (r *reader) nextBlock() {
+// nextBlock goes on to the next block. When it follows in the file too, the lines before it are known.
+func (r *reader) nextBlock(lines int) {
 	r.close()
-	r.place = Place{Block: r.place.Block + 1, Taken: r.place.Taken}
+	next := Place{Block: r.place.Block + 1, Taken: r.place.Taken}
+	if i := r.place.Block % len(r.blocks); i+1 < len(r.blocks) {
+		last := r.blocks[r.sorted[i]]
+		if r.blocks[r.sorted[i+1]] == (blockRef{last.file, last.block + 1}) {
+			next.Line = lines
+		}
+	}
+	r.place = next
 }
 
 // seek continues at a place.

@@ -20,35 +20,37 @@ func Records(path string, visit func(row *chat.Dict, key string) error) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	lines := 0
 	for i := range f.blocks() {
-		if err := blockRecords(f, i, visit); err != nil {
+		if lines, err = blockRecords(f, i, lines, visit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func blockRecords(f file, block int, visit func(*chat.Dict, string) error) error {
-	b, err := f.open(block, mark{}, nil)
+// blockRecords goes through a block, and returns the lines before the one after it.
+func blockRecords(f file, block, lines int, visit func(*chat.Dict, string) error) (int, error) {
+	b, err := f.open(block, mark{line: lines}, nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer b.close()
 	for {
 		batch, err := b.next()
 		if err == io.EOF {
-			return nil
+			return batch.lines, nil
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for i := range int(batch.NumRows()) {
 			row, err := row{batch, i}.record()
 			if err != nil {
-				return fmt.Errorf("%s: %w", batch.key(i), err)
+				return 0, fmt.Errorf("%s: %w", batch.key(i), err)
 			}
 			if err := visit(row, batch.key(i)); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}

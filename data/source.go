@@ -27,8 +27,8 @@ type file interface {
 // mark is a place in a block: where a row begins.
 type mark struct {
 	row int
-	// offset and line of the row count from the begin of the file, decompressed. Readers that can only go forwards give and
-	// need them.
+	// offset and line of the row count from the begin of the file, decompressed; readers of text give and need them. Line 0
+	// of a row that is not the file's first says that the lines before it were not counted.
 	offset int64
 	line   int
 }
@@ -42,9 +42,19 @@ type batchReader interface {
 // batch is some rows. It is valid until the file is closed.
 type batch struct {
 	arrow.RecordBatch
-	key      func(row int) string // names a row of the batch for messages: file:line or file: row n
+	key      func(row int) string // names a row of the batch for messages: file:line, file: row n or file: byte n
+	exact    func(row int) string // names it for an error, and may read for that; nil: key does
 	ends     []mark               // per row, of readers that need it: where the next row begins; mark.row is not set
+	lines    int                  // beside io.EOF: lines before the block that follows in the file, 0 when they were not counted
 	repaired map[int]bool         // rows that held invalid UTF-8
+}
+
+// where names a row for an error.
+func (b batch) where(row int) string {
+	if b.exact != nil {
+		return b.exact(row)
+	}
+	return b.key(row)
 }
 
 // fileKinds maps the end of a file's name to what opens it. Text forms may be compressed: .jsonl.gz.

@@ -292,7 +292,7 @@ func (s *Stream) example(d drawn, st *Stats) (_ Example, isText bool, _ error) {
 	key := d.key(d.i)
 	it, err := d.entry.item(formatRow{d.row, d.names})
 	if err != nil {
-		return Example{}, false, fmt.Errorf("%s: %w", key, err)
+		return Example{}, false, fmt.Errorf("%s: %w", d.where(d.i), err)
 	}
 	if !s.options.Pairs {
 		switch {
@@ -312,7 +312,7 @@ func (s *Stream) example(d drawn, st *Stats) (_ Example, isText bool, _ error) {
 		ex.Rejected = &other
 	}
 	if err != nil {
-		return Example{}, false, fmt.Errorf("%s: %w", key, err)
+		return Example{}, false, fmt.Errorf("%s: %w", d.where(d.i), err)
 	}
 	ex.Key, ex.Role = key, it.role
 	return ex, it.text != nil && it.prompt == 0 && it.rejected == nil, nil
@@ -334,6 +334,9 @@ func (s *Stream) documents(d drawn, st *Stats) ([]Example, error) {
 	}
 	docs, err := fitOne(ex, s.config.Seq, s.config.Overlength, isText, st)
 	if err != nil {
+		if d.entry.name != cachedName { // the cache keeps the name that the row had in its own file
+			ex.Key = d.where(d.i)
+		}
 		return nil, fmt.Errorf("%s: %w", ex.Key, err)
 	}
 	return docs, nil
