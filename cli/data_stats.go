@@ -110,6 +110,9 @@ func (r *dataReport) print(w io.Writer, seq int) error {
 	line("longer than seq", "%d rows of more than %d tokens", r.Overlength, seq)
 	line("duplicates", "%d rows", r.Duplicates)
 	line("empty", "%d rows", r.Empty)
+	if r.Unwanted > 0 {
+		line("bad answers", "%d rows, which only an objective with pairs learns from", r.Unwanted)
+	}
 	line("bad", "%d rows", r.Bad)
 	if p := r.Packs; p != nil {
 		line("packs", "%d of up to %d tokens, %.1f %% full, %d documents", p.Packs, seq, 100*r.Fill, p.Examples)

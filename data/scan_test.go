@@ -39,3 +39,31 @@ func TestSummarize(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", m, want)
 	}
 }
+
+// TestSummarizeJudged counts answers judged bad under their own name, and as rows like others where both are learned from.
+func TestSummarizeJudged(t *testing.T) {
+	c := Default()
+	c.Train = Sources{{Path: write(t, "a.jsonl", `{"prompt": "the cat", "completion": " and", "label": true}
+{"prompt": "the cat", "completion": " the", "label": false}
+{"prompt": "the dog", "completion": " the", "label": false}
+`)}}
+	for _, pairs := range []bool{false, true} {
+		s, err := Open(c, Options{Split: "train", Tokenizer: testTokenizer(t), Pairs: pairs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		m, err := s.Summarize(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]int{false: 2}[pairs]
+		counted := 0
+		for _, b := range m.Lengths {
+			counted += b.Rows
+		}
+		if m.Rows != 3 || m.Unwanted != want || m.Empty != 0 || counted != 3-want {
+			t.Errorf("pairs %v: %+v", pairs, m)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type Summary struct {
 	Tokens     int      `json:"tokens"`
 	Supervised int      `json:"supervised"` // labels
 	Empty      int      `json:"empty"`      // rows without text
+	Unwanted   int      `json:"unwanted"`   // answers judged bad, which only Options.Pairs takes
 	Bad        int      `json:"bad"`        // rows that cannot be used
 	Problems   []string `json:"problems,omitempty"`
 	Duplicates int      `json:"duplicates"` // rows whose tokens and labels equal those of an earlier row
@@ -83,6 +84,9 @@ func (s *Stream) Summarize(ctx context.Context) (*Summary, error) {
 			if m.Bad++; m.Bad <= maxProblems {
 				m.Problems = append(m.Problems, x.Err.Error())
 			}
+			return true
+		case x.unwanted:
+			m.Unwanted++
 			return true
 		case n == 0:
 			m.Empty++
@@ -221,7 +225,7 @@ func letterScript(r rune) string {
 var commonScripts = []string{"Latin", "Han", "Cyrillic", "Arabic", "Hiragana", "Katakana", "Hangul", "Devanagari", "Greek", "Hebrew", "Thai"}
 
 func (m *Summary) lengths(count map[int]int) {
-	n := m.Rows - m.Empty - m.Bad
+	n := m.Rows - m.Empty - m.Unwanted - m.Bad
 	if n == 0 {
 		return
 	}

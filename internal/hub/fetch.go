@@ -126,6 +126,9 @@ func (s *Snapshot) blob(ctx context.Context, file string) (string, error) {
 	}
 	defer out.Close()
 	if err := s.download(ctx, file, f, out); err != nil {
+		if errors.Is(err, syscall.ENOSPC) { // half a file would keep the disk full
+			os.Remove(out.Name())
+		}
 		return "", err
 	}
 	if err := verify(out, f); err != nil {

@@ -208,6 +208,37 @@ func TestResumedByAnotherRun(t *testing.T) {
 	}
 }
 
+// TestFullDisk writes to the device that is always full: one error that says so, no new tries, and nothing is left.
+func TestFullDisk(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full on this system")
+	}
+	f, c := newFake(t, map[string]string{"big.jsonl": big}, "big.jsonl")
+	blobs := filepath.Join(c.Cache, "datasets--org--name", "blobs")
+	os.MkdirAll(blobs, 0o755)
+	if err := os.Symlink("/dev/full", filepath.Join(blobs, fmt.Sprintf("%x.incomplete", sha256.Sum256([]byte(big))))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Fetch(t.Context(), Address{Repo: Repo{"datasets", "org/name", "main"}, File: "*.jsonl"})
+	if err == nil || !strings.Contains(err.Error(), "big.jsonl: the disk of the cache is full") || strings.Count(err.Error(), "no space left") != 1 {
+		t.Errorf("got %v", err)
+	}
+	if hints := hint.Of(err); !strings.Contains(hints, "HF_HUB_CACHE") {
+		t.Errorf("hint %q", hints)
+	}
+	gets := 0
+	for _, r := range f.requests {
+		if strings.HasPrefix(r, "store") {
+			gets++
+		}
+	}
+	left, _ := os.ReadDir(blobs)
+	named, _ := filepath.Glob(filepath.Join(c.Cache, "datasets--org--name", "snapshots", "*", "*"))
+	if gets != 1 || len(left) != 0 || len(named) != 0 {
+		t.Errorf("%d downloads, left %v and %v", gets, left, named)
+	}
+}
+
 func TestOffline(t *testing.T) {
 	_, c := newFake(t, nil)
 	// as the Python library leaves them
