@@ -106,9 +106,9 @@ func (t flat) vector(i, size int) (int, int, error) {
 	return int(at) + 4, int(n), nil
 }
 
-// checkMessage checks a message whose body begins at body[0]. rows is that of a record batch; packed says that its buffers are
-// compressed.
-func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, packed bool, err error) {
+// checkMessage checks a message that has left bytes of the file behind its metadata. rows is that of a record batch; packed says
+// that its buffers are compressed. What compressed buffers say of themselves is checked by checkPacked.
+func checkMessage(meta []byte, left int64) (kind byte, rows, bodyLen int64, packed bool, err error) {
 	m, err := flatRoot(meta)
 	if err != nil {
 		return 0, 0, 0, false, err
@@ -123,8 +123,8 @@ func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, packed boo
 	if bodyLen, err = m.int64At(3); err != nil {
 		return 0, 0, 0, false, err
 	}
-	if bodyLen < 0 || bodyLen > int64(len(body)) {
-		return 0, 0, 0, false, fmt.Errorf("a body of %d bytes, %d left in the file", bodyLen, len(body))
+	if bodyLen < 0 || bodyLen > left {
+		return 0, 0, 0, false, fmt.Errorf("a body of %d bytes, %d left in the file", bodyLen, left)
 	}
 	switch kind {
 	case arrowSchema:
@@ -133,10 +133,10 @@ func checkMessage(meta, body []byte) (kind byte, rows, bodyLen int64, packed boo
 	case arrowDictionary:
 		data, ok, e := header.table(1)
 		if err = e; ok && e == nil {
-			_, packed, err = checkBatch(data, body[:bodyLen])
+			_, packed, err = checkBatch(data, bodyLen)
 		}
 	case arrowBatch:
-		rows, packed, err = checkBatch(header, body[:bodyLen])
+		rows, packed, err = checkBatch(header, bodyLen)
 	}
 	return kind, rows, bodyLen, packed, err
 }
@@ -193,20 +193,20 @@ func checkPairs(t flat, slot int) error {
 	return nil
 }
 
-// checkBatch checks lengths and buffers of a record batch.
-func checkBatch(t flat, body []byte) (rows int64, packed bool, err error) {
+// checkBatch checks lengths and buffers of a record batch whose body has size bytes.
+func checkBatch(t flat, size int64) (rows int64, packed bool, err error) {
 	if rows, err = t.int64At(0); err != nil {
 		return 0, false, err
 	}
 	if _, packed, err = t.table(3); err != nil {
 		return 0, false, err
 	}
-	most := 8*int64(len(body)) + maxArrowFields // values are bits at least; some types take no bytes
+	most := 8*size + maxArrowFields // values are bits at least; some types take no bytes
 	if packed {
 		most = maxExpanded
 	}
 	if rows < 0 || rows > most {
-		return 0, false, fmt.Errorf("%d rows in %d bytes", rows, len(body))
+		return 0, false, fmt.Errorf("%d rows in %d bytes", rows, size)
 	}
 	at, n, err := t.vector(1, 16)
 	if err != nil {
@@ -216,24 +216,56 @@ func checkBatch(t flat, body []byte) (rows int64, packed bool, err error) {
 		length := int64(binary.LittleEndian.Uint64(t.b[at+16*i:]))
 		nulls := int64(binary.LittleEndian.Uint64(t.b[at+16*i+8:]))
 		if length < 0 || nulls < 0 || nulls > length || length > most {
-			return 0, false, fmt.Errorf("an array of %d values, %d of them null, in %d bytes", length, nulls, len(body))
+			return 0, false, fmt.Errorf("an array of %d values, %d of them null, in %d bytes", length, nulls, size)
 		}
 	}
-	at, n, err = t.vector(2, 16)
+	return rows, packed, eachBuffer(t, func(off, n int64) error {
+		if off < 0 || n < 0 || off > size || n > size-off {
+			return fmt.Errorf("a buffer at %d of %d bytes in %d bytes", off, n, size)
+		}
+		return nil
+	})
+}
+
+// eachBuffer goes through offset and size of the buffers of a record batch.
+func eachBuffer(t flat, f func(off, n int64) error) error {
+	at, n, err := t.vector(2, 16)
 	if err != nil {
-		return 0, false, err
+		return err
 	}
 	for i := range n {
 		off := int64(binary.LittleEndian.Uint64(t.b[at+16*i:]))
 		size := int64(binary.LittleEndian.Uint64(t.b[at+16*i+8:]))
-		if off < 0 || size < 0 || off > int64(len(body)) || size > int64(len(body))-off {
-			return 0, false, fmt.Errorf("a buffer at %d of %d bytes in %d bytes", off, size, len(body))
-		}
-		if packed && size >= 8 {
-			if full := int64(binary.LittleEndian.Uint64(body[off:])); full < -1 || full > maxExpanded {
-				return 0, false, fmt.Errorf("a buffer of %d bytes that expands to %d, expected at most %d", size, full, maxExpanded)
-			}
+		if err := f(off, size); err != nil {
+			return err
 		}
 	}
-	return rows, packed, nil
+	return nil
+}
+
+// checkPacked checks what the compressed buffers of a message that checkMessage has passed say of their expanded size.
+func checkPacked(meta, body []byte) error {
+	m, err := flatRoot(meta)
+	if err != nil {
+		return err
+	}
+	t, _, err := m.table(2)
+	if err != nil {
+		return err
+	}
+	if kind, err := m.byteAt(1); err != nil || kind == arrowDictionary {
+		data, ok, e := t.table(1)
+		if err = errors.Join(err, e); err != nil || !ok {
+			return err
+		}
+		t = data
+	}
+	return eachBuffer(t, func(off, n int64) error {
+		if n >= 8 {
+			if full := int64(binary.LittleEndian.Uint64(body[off:])); full < -1 || full > maxExpanded {
+				return fmt.Errorf("a buffer of %d bytes that expands to %d, expected at most %d", n, full, maxExpanded)
+			}
+		}
+		return nil
+	})
 }

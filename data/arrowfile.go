@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
@@ -15,12 +16,13 @@ import (
 	"tune/internal/hint"
 )
 
-// arrowFile is an Arrow IPC file or stream, mapped. Its messages are found, and their sizes checked against the file,
+// arrowFile is an Arrow IPC file or stream: mapped, or, where it lies elsewhere, with its metadata read at once and the body of
+// a message when it is needed. Its messages are found, and their sizes checked against the file,
 // before the library sees them: a damaged size would make it ask for more memory than there is, which no recover catches.
 // A record batch is a block.
 type arrowFile struct {
 	*input
-	mapped  mmap.MMap
+	mapped  mmap.MMap      // nil: the file lies elsewhere
 	prefix  []arrowMessage // schema and dictionaries, in order
 	batches []arrowMessage
 	dicts   []int // per batch: messages of prefix that stand before it
@@ -30,7 +32,27 @@ type arrowFile struct {
 	packed  bool // buffers are compressed
 }
 
-type arrowMessage struct{ meta, body []byte }
+// arrowMessage is the metadata of a message and where its body lies.
+type arrowMessage struct {
+	meta     []byte
+	at, size int64
+	packed   bool
+}
+
+// bytes are n bytes of the file, which has them.
+func (a *arrowFile) bytes(at, n int64) ([]byte, error) {
+	if a.mapped != nil {
+		return a.mapped[at : at+n], nil
+	}
+	if n > maxRow {
+		return nil, hint.Errorf("write the file with smaller record batches, or download it", "%d bytes in one message, expected at most %d of a file that is read over the network", n, maxRow)
+	}
+	b := make([]byte, n)
+	if k, err := a.ReadAt(b, at); int64(k) < n {
+		return nil, whole(err)
+	}
+	return b, nil
+}
 
 func openArrow(in *input) (_ file, err error) {
 	defer guard(in.name, &err)
@@ -40,20 +62,18 @@ func openArrow(in *input) (_ file, err error) {
 			a.mapped.Unmap()
 		}
 	}()
-	local, ok := in.blob.(localBlob)
-	if !ok {
-		return nil, hint.Errorf("download it, or offer it as Parquet", "%s: expected a local file: Arrow files are mapped", in.name)
-	}
 	if in.Size() == 0 {
 		return nil, fmt.Errorf("%s: expected an Arrow file or stream, found an empty file", in.name)
 	}
-	if a.mapped, err = mmap.Map(local.File, mmap.RDONLY, 0); err != nil {
+	if local, ok := in.blob.(localBlob); ok {
+		if a.mapped, err = mmap.Map(local.File, mmap.RDONLY, 0); err != nil {
+			return nil, fmt.Errorf("%s: %w", in.name, err)
+		}
+	}
+	if err := a.scan(); err != nil {
 		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
-	if err := a.scan(a.mapped); err != nil {
-		return nil, fmt.Errorf("%s: %w", in.name, err)
-	}
-	r, err := ipc.NewReaderFromMessageReader(&messageList{messages: a.prefix[:1]}, ipc.WithDelayReadSchema(false))
+	r, err := ipc.NewReaderFromMessageReader(&messageList{file: a, messages: a.prefix[:1]}, ipc.WithDelayReadSchema(false))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", in.name, err)
 	}
@@ -70,40 +90,68 @@ const (
 	arrowBatch      = 3
 )
 
+// header reads the length of the metadata at a place, and where the metadata begins; length 0 is the end.
+func (a *arrowFile) header(pos int64) (length, at int64, _ error) {
+	for range 2 {
+		if pos+4 > a.Size() {
+			return 0, pos, nil
+		}
+		b, err := a.bytes(pos, 4)
+		if err != nil {
+			return 0, 0, err
+		}
+		pos += 4
+		if n := binary.LittleEndian.Uint32(b); n != 0xffffffff {
+			return int64(n), pos, nil
+		}
+		if pos+4 > a.Size() {
+			return 0, 0, io.ErrUnexpectedEOF
+		}
+	}
+	return math.MaxUint32, pos, nil
+}
+
 // scan finds the messages (Arrow columnar format, "IPC Streaming Format" and "IPC File Format").
-func (a *arrowFile) scan(b []byte) error {
-	pos := 0
-	if bytes.HasPrefix(b, []byte("ARROW1\x00\x00")) {
+func (a *arrowFile) scan() error {
+	pos := int64(0)
+	magic, err := a.bytes(0, min(8, a.Size()))
+	if err != nil {
+		return err
+	}
+	if string(magic) == "ARROW1\x00\x00" {
 		pos = 8
-	} else if bytes.HasPrefix(b, []byte("FEA1")) {
+	} else if bytes.HasPrefix(magic, []byte("FEA1")) {
 		return errors.New("expected Arrow IPC, found Feather version 1")
 	}
 	total := int64(0)
-	for pos+4 <= len(b) {
-		n := binary.LittleEndian.Uint32(b[pos:])
-		pos += 4
-		if n == 0xffffffff {
-			if pos+4 > len(b) {
-				return io.ErrUnexpectedEOF
-			}
-			n = binary.LittleEndian.Uint32(b[pos:])
-			pos += 4
+	for {
+		n, at, err := a.header(pos)
+		if err != nil {
+			return err
 		}
 		if n == 0 {
 			break
 		}
-		if int64(n) > int64(len(b)-pos) {
-			return fmt.Errorf("message at byte %d: %d bytes of metadata in a file of %d", pos, n, len(b))
+		pos = at
+		if n > a.Size()-pos {
+			return fmt.Errorf("message at byte %d: %d bytes of metadata in a file of %d", pos, n, a.Size())
 		}
-		meta := b[pos : pos+int(n)]
-		kind, rows, bodyLen, packed, err := checkMessage(meta, b[pos+int(n):])
+		m := arrowMessage{at: pos + n}
+		if m.meta, err = a.bytes(pos, n); err != nil {
+			return fmt.Errorf("message at byte %d: %w", pos, err)
+		}
+		kind, rows, bodyLen, packed, err := checkMessage(m.meta, a.Size()-m.at)
 		if err != nil {
 			return fmt.Errorf("message at byte %d: %w", pos, err)
 		}
 		a.packed = a.packed || packed
-		pos += int(n)
-		m := arrowMessage{meta, b[pos : pos+int(bodyLen)]}
-		pos += int(bodyLen)
+		m.size, m.packed = bodyLen, packed
+		if a.mapped != nil && packed { // of others when the body is read
+			if err := checkPacked(m.meta, a.mapped[m.at:m.at+m.size]); err != nil {
+				return fmt.Errorf("message at byte %d: %w", pos, err)
+			}
+		}
+		pos = m.at + m.size
 		switch {
 		case (kind == arrowSchema) != (len(a.prefix) == 0):
 			return fmt.Errorf("message at byte %d: expected one schema, first, found message type %d", pos, kind)
@@ -138,7 +186,7 @@ func (a *arrowFile) close() error {
 func (a *arrowFile) open(block int, from mark, _ func(string) bool) (_ batchReader, err error) {
 	at := fmt.Sprintf("%s: record batch %d", a.name, block)
 	defer guard(at, &err)
-	list := &messageList{messages: append(append([]arrowMessage(nil), a.prefix[:a.dicts[block]]...), a.batches[block])}
+	list := &messageList{file: a, messages: append(append([]arrowMessage(nil), a.prefix[:a.dicts[block]]...), a.batches[block])}
 	r, err := ipc.NewReaderFromMessageReader(list)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
@@ -204,10 +252,10 @@ func (r *arrowReader) key(row int64) string {
 
 func (r *arrowReader) close() { r.r.Release() }
 
-// messageList hands messages to the library without copying them.
+// messageList hands messages to the library, of a mapped file without copying them.
 type messageList struct {
+	file     *arrowFile
 	messages []arrowMessage
-	last     *ipc.Message
 }
 
 func (l *messageList) Message() (*ipc.Message, error) {
@@ -216,8 +264,14 @@ func (l *messageList) Message() (*ipc.Message, error) {
 	}
 	m := l.messages[0]
 	l.messages = l.messages[1:]
-	l.last = ipc.NewMessage(memory.NewBufferBytes(m.meta), memory.NewBufferBytes(m.body))
-	return l.last, nil
+	body, err := l.file.bytes(m.at, m.size)
+	if err == nil && l.file.mapped == nil && m.packed {
+		err = checkPacked(m.meta, body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("body at byte %d: %w", m.at, err)
+	}
+	return ipc.NewMessage(memory.NewBufferBytes(m.meta), memory.NewBufferBytes(body)), nil
 }
 
 func (l *messageList) Retain()  {}

@@ -19,7 +19,7 @@ func newDirect(o *source) *direct {
 	d := &direct{source: o, starts: []int{0}, batches: map[int]batch{}}
 	for i, ref := range o.blocks {
 		a, ok := o.files[ref.file].(*arrowFile)
-		if !ok || a.packed {
+		if !ok || a.packed || a.mapped == nil {
 			return nil
 		}
 		n := int(a.infos[ref.block].rows)

@@ -12,6 +12,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
 // web serves files by ranges and counts what it sends; tag is their version, and every cut-th answer breaks half-way.
@@ -69,6 +74,9 @@ func TestRemoteFiles(t *testing.T) {
 		fmt.Fprintf(&csv, "\"row\n%d\",%d\n", i, i)
 	}
 	w := &web{cut: 3, files: map[string]string{"/a.parquet": parquetBytes(t, rows, parquet1000), "/a.jsonl": jsonl.String(), "/a.csv": csv.String(), "/a.jsonl.gz": packed(t, ".gz", jsonl.String())}}
+	for name, opts := range map[string][]ipc.Option{"file.arrow": nil, "stream.arrows": nil, "zstd.arrow": {ipc.WithZstd()}} {
+		w.files["/"+name] = arrowRows(t, 3000, strings.HasSuffix(name, "s"), opts...)
+	}
 	h := httptest.NewServer(w)
 	defer h.Close()
 	for name, text := range w.files {
@@ -93,6 +101,77 @@ func TestRemoteFiles(t *testing.T) {
 		if name != "/a.parquet" && w.sent.Load() > int64(len(text))*3/2+1<<20 {
 			t.Errorf("%s: %d bytes sent of a file of %d", name, w.sent.Load(), len(text))
 		}
+	}
+}
+
+// arrowRows writes rows of a text and a value, 500 to a record batch.
+func arrowRows(t *testing.T, n int, stream bool, opts ...ipc.Option) string {
+	schema := arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}, {Name: "n", Type: arrow.BinaryTypes.String}}, nil)
+	var buf bytes.Buffer
+	opts = append(opts, ipc.WithSchema(schema))
+	write := ipc.NewWriter(&buf, opts...).Write
+	if !stream {
+		w, err := ipc.NewFileWriter(&buf, opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		write = w.Write
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	for i := range n {
+		b.Field(0).(*array.StringBuilder).Append(fmt.Sprint("row ", i))
+		b.Field(1).(*array.StringBuilder).Append(strings.Repeat(fmt.Sprint(i), i%200))
+		if i%500 == 499 {
+			if err := write(b.NewRecordBatch()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return buf.String() // without its end, which a reader of messages does without
+}
+
+// TestRemoteArrowDamaged makes the sizes in an Arrow file wrong: the checks are those of a mapped file.
+func TestRemoteArrowDamaged(t *testing.T) {
+	w := &web{files: map[string]string{}}
+	h := httptest.NewServer(w)
+	defer h.Close()
+	whole := arrowRows(t, 1000, false, ipc.WithZstd())
+	read := func(path string) (n int, err error) {
+		c := Default()
+		c.Train = Sources{{Path: path}}
+		s, err := Open(c, Options{Split: "train", Tokenizer: testTokenizer(t)})
+		if err != nil {
+			return 0, err
+		}
+		defer s.Close()
+		return n, s.Scan(t.Context(), func(Scanned) bool { n++; return true })
+	}
+	message := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		_, text, _ := strings.Cut(err.Error(), "a.arrow")
+		return text
+	}
+	failed := 0
+	for at := 8; at < len(whole); at += 509 {
+		damaged := []byte(whole)
+		for k := range min(8, len(damaged)-at) {
+			damaged[at+k] = 0x7f
+		}
+		w.files["/a.arrow"] = string(damaged)
+		got, err := read(h.URL + "/a.arrow")
+		want, other := read(write(t, "a.arrow", string(damaged)))
+		if (err == nil) != (other == nil) || err == nil && got != want {
+			t.Errorf("damage at byte %d: %d rows and %q, as a local file %d and %q", at, got, message(err), want, message(other))
+		}
+		if err != nil {
+			failed++
+		}
+	}
+	if failed == 0 {
+		t.Error("no damage was found")
 	}
 }
 
