@@ -186,7 +186,8 @@ func paragraphFirstWord(a string, p *fields) (bool, error) {
 	if i := strings.IndexAny(word, `.,?!'"`); i >= 0 {
 		word = word[:i]
 	}
-	return n == number(p, "num_paragraphs") && strings.ToLower(word) == strings.ToLower(p.text("first_word", "")), nil
+	lower := strings.ToLower // as Python's lower(), which is not folding
+	return n == number(p, "num_paragraphs") && lower(word) == lower(p.text("first_word", "")), nil
 }
 
 func postscript(a string, p *fields) (bool, error) {

@@ -123,7 +123,6 @@ func (t *pairTable) get(a, b int32) (merge, bool) {
 
 // A worker holds the scratch memory and the word cache of one Encode call at a time.
 type worker struct {
-	segs  [2][]seg
 	cuts  [2][]cut
 	toks  []tok
 	list  []node

@@ -192,13 +192,6 @@ var stepKinds = map[string]func(*stepFile) (step, error){
 	},
 }
 
-func loadPunctuation(f *stepFile) (step, error) {
-	if f.Behavior == "Contiguous" {
-		return stepRuns(isPunct), nil
-	}
-	return stepSplit(findChars(isPunct), cmp.Or(f.Behavior, "Isolated"), false)
-}
-
 func loadMetaspace(f *stepFile) (step, error) {
 	if f.Replacement == "" {
 		return nil, fmt.Errorf("expected a replacement")

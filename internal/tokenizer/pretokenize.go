@@ -233,25 +233,6 @@ func findChars(is func(rune) bool) finder {
 	}
 }
 
-// stepRuns cuts where characters of a class begin and end.
-func stepRuns(is func(rune) bool) step {
-	return func(g seg, emit func(seg)) error {
-		start, before := 0, false
-		for i, r := range g.s {
-			if in := is(r); in != before {
-				if i > start {
-					emit(g.sub(start, i))
-				}
-				start, before = i, in
-			}
-		}
-		if start < len(g.s) {
-			emit(g.sub(start, len(g.s)))
-		}
-		return nil
-	}
-}
-
 // stepBert cuts at white space, which it drops, and around each punctuation mark.
 func stepBert(g seg, emit func(seg)) error {
 	start := 0
