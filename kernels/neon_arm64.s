@@ -35,6 +35,15 @@
 	VEOR c.B16, c.B16, c.B16 \
 	VEOR d.B16, d.B16, d.B16
 
+// The sums of a tile of 6 x 16.
+#define ZERO_TILE \
+	ZERO4(V0, V1, V2, V3) \
+	ZERO4(V4, V5, V6, V7) \
+	ZERO4(V8, V9, V10, V11) \
+	ZERO4(V12, V13, V14, V15) \
+	ZERO4(V16, V17, V18, V19) \
+	ZERO4(V20, V21, V22, V23)
+
 // Adds row "V" of add (R8, rows R9 bytes apart) and bias (R10), both optional, and stores it to c (R6, rows R7 bytes apart).
 #define FINISH(d0, d1, d2, d3, v0, v1, v2, v3, noadd, nobias) \
 	CBZ R8, noadd \
@@ -99,12 +108,7 @@ TEXT ·tileNEON(SB), NOSPLIT, $0-8
 	MOVD tileArgs_panels(R0), R11
 
 panel:
-	ZERO4(V0, V1, V2, V3)
-	ZERO4(V4, V5, V6, V7)
-	ZERO4(V8, V9, V10, V11)
-	ZERO4(V12, V13, V14, V15)
-	ZERO4(V16, V17, V18, V19)
-	ZERO4(V20, V21, V22, V23)
+	ZERO_TILE
 	MOVD R1, R4
 	MOVD tileArgs_b(R0), R5
 	MOVD tileArgs_kd(R0), R3
@@ -186,12 +190,7 @@ columns:
 	B start
 
 fresh:
-	ZERO4(V0, V1, V2, V3)
-	ZERO4(V4, V5, V6, V7)
-	ZERO4(V8, V9, V10, V11)
-	ZERO4(V12, V13, V14, V15)
-	ZERO4(V16, V17, V18, V19)
-	ZERO4(V20, V21, V22, V23)
+	ZERO_TILE
 
 start:
 	MOVD R1, R4
@@ -248,6 +247,13 @@ next:
 	BNE  tile
 	RET
 
+// 16 values of V4 to V7 times V8 to V11, onto V0 to V3.
+#define DOT16 \
+	VFMLA  V4.S4, V8.S4, V0.S4 \
+	VFMLA  V5.S4, V9.S4, V1.S4 \
+	VFMLA  V6.S4, V10.S4, V2.S4 \
+	VFMLA  V7.S4, V11.S4, V3.S4
+
 // The sum of the four lanes of V0 to V3, in a fixed tree, to ret.
 #define REDUCE(ret) \
 	FADD(0, 1) \
@@ -267,10 +273,7 @@ TEXT ·dotNEON(SB), NOSPLIT, $0-28
 dot:
 	VLD1.P 64(R0), [V4.S4, V5.S4, V6.S4, V7.S4]
 	VLD1.P 64(R1), [V8.S4, V9.S4, V10.S4, V11.S4]
-	VFMLA  V4.S4, V8.S4, V0.S4
-	VFMLA  V5.S4, V9.S4, V1.S4
-	VFMLA  V6.S4, V10.S4, V2.S4
-	VFMLA  V7.S4, V11.S4, V3.S4
+	DOT16
 	SUBS   $16, R2
 	BNE    dot
 	REDUCE(ret+24(FP))
@@ -291,10 +294,7 @@ half:
 	VZIP2  V13.H8, V12.H8, V9.H8
 	VZIP1  V14.H8, V12.H8, V10.H8
 	VZIP2  V14.H8, V12.H8, V11.H8
-	VFMLA  V4.S4, V8.S4, V0.S4
-	VFMLA  V5.S4, V9.S4, V1.S4
-	VFMLA  V6.S4, V10.S4, V2.S4
-	VFMLA  V7.S4, V11.S4, V3.S4
+	DOT16
 	SUBS   $16, R2
 	BNE    half
 	REDUCE(ret+24(FP))

@@ -18,22 +18,10 @@ import (
 	"tune/kernels"
 )
 
-func smolLM2(t testing.TB) string {
-	dir := os.Getenv("TUNE_TEST_MODELS")
-	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
-		dir = filepath.Join(cache, "tune-test-models")
-	}
-	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
-	}
-	return path
-}
-
 // smolLM2BF16 writes the input of the golden runs: the published file, decoded and rounded to bf16.
 func smolLM2BF16(t *testing.T, path string) {
 	golden := readRun(t, filepath.Join(testkit.Shared(t, "quant/smollm2"), "input.json"))
-	f, err := gguf.Open(smolLM2(t))
+	f, err := gguf.Open(testkit.SmolLM2(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,14 +84,7 @@ func sha(ids []int32) string {
 // smolLM2 is the model of the goldens: the Q4_1 file rounded to bf16, in float32. as tells the type of its matrices.
 func smolLM2(t testing.TB, as qtype.Type, o Options) *Model {
 	t.Helper()
-	dir := os.Getenv("TUNE_TEST_MODELS")
-	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
-		dir = filepath.Join(cache, "tune-test-models")
-	}
-	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
-	}
+	path := testkit.SmolLM2(t)
 	if kernels.Level() == "plain" {
 		t.Skip("plain kernels take minutes for 135M weights")
 	}

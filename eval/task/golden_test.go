@@ -132,14 +132,7 @@ func testGolden(t *testing.T, g golden, sources Sources) {
 // smolLMTemplate is the chat template of the model of the goldens.
 func smolLMTemplate(t *testing.T) func([]ask.Message, bool) (string, error) {
 	t.Helper()
-	dir := os.Getenv("TUNE_TEST_MODELS")
-	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
-		dir = filepath.Join(cache, "tune-test-models")
-	}
-	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
-	}
+	path := testkit.SmolLM2(t)
 	m, err := model.Open(path)
 	if err != nil {
 		t.Fatal(err)

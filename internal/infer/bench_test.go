@@ -10,6 +10,7 @@ import (
 	"time"
 	"tune/internal/qtype"
 	"tune/internal/tensor"
+	"tune/internal/testkit"
 
 	"tune/internal/model"
 	"tune/kernels"
@@ -17,7 +18,7 @@ import (
 
 // BenchmarkDecode is one token after 64 others, SmolLM2-135M as it is stored: the best of the rounds, because other jobs disturb.
 func BenchmarkDecode(b *testing.B) {
-	c, err := model.Open(smolLM2(b))
+	c, err := model.Open(testkit.SmolLM2(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func BenchmarkDecode(b *testing.B) {
 // BenchmarkDecodeMany is a token of each of 16 answers at a time, and of one alone, SmolLM2-135M in several types.
 func BenchmarkDecodeMany(b *testing.B) {
 	for _, as := range []qtype.Type{qtype.Q4_1, qtype.Q8_0, qtype.BF16} {
-		c, err := model.Open(smolLM2(b))
+		c, err := model.Open(testkit.SmolLM2(b))
 		if err != nil {
 			b.Fatal(err)
 		}

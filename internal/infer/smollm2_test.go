@@ -2,8 +2,6 @@ package infer
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"tune/internal/model"
@@ -28,7 +26,7 @@ func TestRealModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer gold.Close()
-	c, err := model.Open(smolLM2(t))
+	c, err := model.Open(testkit.SmolLM2(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,18 +60,4 @@ func TestRealModel(t *testing.T) {
 	if d > realLimit {
 		t.Errorf("log-probabilities differ by %g", d)
 	}
-}
-
-// smolLM2 is the path of the Q4_1 file that ../shared/models/get.sh brings; the test is skipped without it.
-func smolLM2(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("TUNE_TEST_MODELS")
-	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
-		dir = filepath.Join(cache, "tune-test-models")
-	}
-	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
-	}
-	return path
 }

@@ -58,27 +58,9 @@ func TestMoveRows(t *testing.T) {
 	}
 }
 
-// smolLM2Path finds the Q4_1 file of SmolLM2-135M-Instruct.
-func smolLM2Path(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("TUNE_TEST_MODELS")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			t.Skip("no home folder: ", err)
-		}
-		dir = filepath.Join(home, ".cache", "tune-test-models")
-	}
-	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SmolLM2-135M-Instruct.Q4_1.gguf is not in %s (set TUNE_TEST_MODELS)", dir)
-	}
-	return path
-}
-
 func smolLM2(t *testing.T) *gguf.File {
 	t.Helper()
-	f, err := gguf.Open(smolLM2Path(t))
+	f, err := gguf.Open(testkit.SmolLM2(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +106,7 @@ func TestSmolLM2(t *testing.T) {
 
 // A real quantized file as bfloat16: every tensor equal to the one the reference made of it, and the tokenizer's keys too.
 func TestSmolLM2AsBF16(t *testing.T) {
-	path := smolLM2Path(t)
+	path := testkit.SmolLM2(t)
 	var want struct {
 		Metadata []json.RawMessage
 		Tensors  []struct{ Name, Type, SHA256 string }

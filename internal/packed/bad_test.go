@@ -164,7 +164,7 @@ func FuzzParts(f *testing.F) {
 					x.Shape = []int{int(rows), int(cols)}
 					n := x.Bytes()
 					if n > 1<<20 {
-						t.Skip()
+						return // the shape alone is what would be tested, and by others
 					}
 					x.Data = slices.Concat(x.Data, make([]byte, n))[:n]
 				}

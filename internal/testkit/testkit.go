@@ -45,3 +45,18 @@ func Shared(t testing.TB, name string) string {
 	}
 	return p
 }
+
+// SmolLM2 is the path of the Q4_1 GGUF file of SmolLM2-135M-Instruct that ../shared/models/get.sh brings into the user's cache,
+// or into the folder that TUNE_TEST_MODELS names; the test is skipped, and says why, where it is not.
+func SmolLM2(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("TUNE_TEST_MODELS")
+	if cache, err := os.UserCacheDir(); err == nil && dir == "" {
+		dir = filepath.Join(cache, "tune-test-models")
+	}
+	path := filepath.Join(dir, "SmolLM2-135M-Instruct.Q4_1.gguf")
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no SmolLM2: ../shared/models/get.sh brings it to %s", path)
+	}
+	return path
+}
