@@ -13,19 +13,3 @@ func mixtral(c *config) Spec {
 	c.routerTraining()
 	return s
 }
-
-// maxExperts is far above every published model.
-const maxExperts = 1 << 14
-
-// mlpExperts are the experts of the families that call the mixture mlp.
-func (c *config) mlpExperts(n, used, width int, normalize bool) Experts {
-	return Experts{N: c.int("num_experts", n, 1, maxExperts), Used: c.int("num_experts_per_tok", used, 1, maxExperts), F: width,
-		Normalize: c.bool("norm_topk_prob", normalize), Block: "mlp", Gate: "gate_proj", Up: "up_proj", Down: "down_proj"}
-}
-
-// routerTraining reads the keys that matter when routers are trained from nothing, with a loss of their own.
-func (c *config) routerTraining() {
-	want(c, "output_router_logits", false)
-	c.float("router_aux_loss_coef", 0)
-	c.float("router_jitter_noise", 0)
-}

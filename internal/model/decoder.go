@@ -83,9 +83,8 @@ func (m *Model) Blocks(x *graph.Node, b Batch, t Trainable) *graph.Node {
 // Block takes hidden states (N, C) through layer l (N, C).
 func (m *Model) Block(l int, x *graph.Node, b Batch, t Trainable) *graph.Node {
 	bl := builder{m, b, t}
-	freqs, factor := m.Rope.Frequencies(m.D)
 	b.Graph.Layer(l)
-	x = bl.mlp(l, bl.attention(l, x, nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)}))
+	x = bl.mlp(l, bl.attention(l, x))
 	bl.out(fmt.Sprintf("model.layers.%d", l), x)
 	b.Graph.Layer(-1)
 	return x
@@ -104,7 +103,7 @@ type builder struct {
 	t Trainable
 }
 
-func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node {
+func (bl builder) attention(l int, x *graph.Node) *graph.Node {
 	at := func(name string) string { return layerName(l, name) }
 	h := bl.norm(x, at("input_layernorm"), bl.C)
 	y := nn.Linear(bl.rounded(h, at("self_attn.q_proj")), bl.Exact,
@@ -117,7 +116,7 @@ func (bl builder) attention(l int, x *graph.Node, rope nn.RopeTable) *graph.Node
 		q, k = bl.norm(q, at("self_attn.q_norm"), wq), bl.norm(k, at("self_attn.k_norm"), wk)
 	}
 	if !bl.Layers[l].NoRope {
-		q, k = nn.Rope(q, bl.b.Pos, rope), nn.Rope(k, bl.b.Pos, rope)
+		q, k = nn.Rope(q, bl.b.Pos, bl.rope), nn.Rope(k, bl.b.Pos, bl.rope)
 	}
 	if bl.Rounded {
 		k, v = nn.Round(k, kernels.F16), nn.Round(v, kernels.F16)

@@ -174,6 +174,27 @@ func TestLogits(t *testing.T) {
 	}
 }
 
+// All layers rotate by the same angles, which are computed once.
+func TestAnglesOnce(t *testing.T) {
+	for _, name := range families {
+		m := load(t, name, true)
+		g := graph.New()
+		p, err := g.Compile(graph.Options{}, m.Hidden(m.Batch(g, 8), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, i := range p.Instrs {
+			if i.Op.Info().Name == "angles" {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d layers, angles computed %d times", name, m.L, n)
+		}
+	}
+}
+
 // bf16Limit: products of bf16 inputs have relative errors of 2^-9 each; these tiny random models without training amplify
 // them to a few percent of the largest logit.
 const bf16Limit = 0.15

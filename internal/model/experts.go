@@ -18,6 +18,22 @@ type Experts struct {
 	Gate, Up, Down string // projections of an expert
 }
 
+// maxExperts is far above every published model.
+const maxExperts = 1 << 14
+
+// mlpExperts are the experts of the families that call the mixture mlp.
+func (c *config) mlpExperts(n, used, width int, normalize bool) Experts {
+	return Experts{N: c.int("num_experts", n, 1, maxExperts), Used: c.int("num_experts_per_tok", used, 1, maxExperts), F: width,
+		Normalize: c.bool("norm_topk_prob", normalize), Block: "mlp", Gate: "gate_proj", Up: "up_proj", Down: "down_proj"}
+}
+
+// routerTraining reads the keys that matter when routers are trained from nothing, with a loss of their own.
+func (c *config) routerTraining() {
+	want(c, "output_router_logits", false)
+	c.float("router_aux_loss_coef", 0)
+	c.float("router_jitter_noise", 0)
+}
+
 // modules of a mixture, without the name of the layer.
 func (x *Experts) modules(l, c int) []Module {
 	ms := []Module{{x.router(), Router, x.N, c, l, false}}

@@ -28,6 +28,7 @@ type Model struct {
 	Exact    bool
 	Rounded  bool
 	Tap      Tap // observers of every graph built from here on
+	rope     nn.RopeTable
 	matrices map[string]kernels.Matrix
 	vectors  map[string][]float32
 }
@@ -44,6 +45,8 @@ type Tap struct {
 // shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
 func New(c *Checkpoint, o Options) (*Model, error) {
 	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	freqs, factor := m.Rope.Frequencies(m.D)
+	m.rope = nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)} // one for all layers: a graph computes the angles of a table once
 	if c.Weights == nil {
 		return m, nil
 	}
