@@ -1,8 +1,9 @@
 package recipes
 
 import (
+	"maps"
 	"reflect"
-	"strings"
+	"slices"
 
 	"tune/internal/hint"
 )
@@ -10,14 +11,8 @@ import (
 // suggest finds the key that was probably meant: one of the same section that is spelled alike, else one of that very
 // name in another section. Sections are compared with their dotted path.
 func suggest(key string, section reflect.Type, path string, root reflect.Type) string {
-	best, least := "", len(key)/3+1
-	for name := range keysOf(section) {
-		if d := hint.Distance(strings.ToLower(key), name); d < least || d == least && best != "" && name < best {
-			best, least = name, d
-		}
-	}
-	if best != "" {
-		return best
+	if near := hint.Closest(key, slices.Collect(maps.Keys(keysOf(section)))); near != "" {
+		return near
 	}
 	if s, ok := synonyms[key]; ok {
 		return s

@@ -1,6 +1,9 @@
 package nn
 
-import "tune/internal/graph"
+import (
+	"tune/internal/graph"
+	"tune/kernels"
+)
 
 // Combine adds to each token what its experts answered: out_n = residual_n + Σ_j w_nj·y_Place[n·k+j], residual (N, C), y (M, C).
 // Backward: dresidual = dout, dy_Place[n·k+j] = w_nj·dout_n, dw_nj = dout_n·y_Place[n·k+j].
@@ -55,9 +58,7 @@ func (o *combineGrad) Host(a *graph.Args) func() {
 			for j := n * k; j < (n+1)*k; j++ {
 				at := int(place[j]) * c
 				if dy != nil {
-					for i, v := range d {
-						dy[at+i] = w[j] * v
-					}
+					kernels.Scale(dy[at:at+c], w[j], d)
 				}
 				if dw != nil {
 					sum := 0.0

@@ -58,15 +58,21 @@ func choose(logits []float32, chosen []int32) {
 	}
 }
 
-// shares are the softmax of the logits at the chosen ones, and its sum over them.
-func shares(logits []float32, chosen []int32, p []float64) (sum float64) {
-	most, total := math.Inf(-1), 0.0
-	for _, v := range logits {
+// softmax of x is exp(x_i - most)/total.
+func softmax(x []float32) (most, total float64) {
+	most = math.Inf(-1)
+	for _, v := range x {
 		most = max(most, float64(v))
 	}
-	for _, v := range logits {
+	for _, v := range x {
 		total += math.Exp(float64(v) - most)
 	}
+	return most, total
+}
+
+// shares are the softmax of the logits at the chosen ones, and its sum over them.
+func shares(logits []float32, chosen []int32, p []float64) (sum float64) {
+	most, total := softmax(logits)
 	for j, c := range chosen {
 		p[j] = math.Exp(float64(logits[c])-most) / total
 		sum += p[j]
@@ -154,27 +160,13 @@ func (o *routeGrad) Host(a *graph.Args) func() {
 				back += p[j] * dp[j]
 			}
 			out := d[n*f.e : (n+1)*f.e]
-			softmaxRow(row, out)
-			for e := range out {
-				out[e] = float32(-float64(out[e]) * back)
+			most, total := softmax(row)
+			for e, v := range row {
+				out[e] = float32(-math.Exp(float64(v)-most) / total * back)
 			}
 			for j, c := range chosen {
 				out[c] += float32(p[j] * dp[j])
 			}
 		}
 	})
-}
-
-// softmaxRow writes the softmax of x to y.
-func softmaxRow(x, y []float32) {
-	most, total := math.Inf(-1), 0.0
-	for _, v := range x {
-		most = max(most, float64(v))
-	}
-	for _, v := range x {
-		total += math.Exp(float64(v) - most)
-	}
-	for i, v := range x {
-		y[i] = float32(math.Exp(float64(v)-most) / total)
-	}
 }
