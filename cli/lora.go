@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -84,22 +85,37 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	}
 	j.describe(show.line)
 	show.line(fmt.Sprintf("%s: %s on %s, results in %s", j.name, c.Command.Name, r.Base, r.Output))
+	res, err := j.train(e.ctx, show)
+	if err != nil {
+		return err
+	}
+	return e.deliver(c, j, res, samples, string(text), show)
+}
+
+// train plans the memory and runs the training within it.
+func (j *job) train(ctx context.Context, show *progress) (*train.Result, error) {
 	j.Progress = show.status
 	plan, err := j.Plan()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	show.line(fmt.Sprintf("memory planned: %s; micro-batches of %d tokens", train.BytesText(plan.Total), plan.MicroTokens))
 	limit := plan.Total
 	if j.base.Quantized == nil {
 		limit -= plan.Weights // mapped weights are not Go's
 	}
-	debug.SetMemoryLimit(limit)
-	res, err := j.Run(e.ctx)
-	show.end()
-	if err != nil {
-		return err
-	}
+	before := debug.SetMemoryLimit(limit)
+	defer func() {
+		if j.Memory == 0 { // nobody set a limit: what comes after training has not been planned
+			debug.SetMemoryLimit(before)
+		}
+	}()
+	defer show.end()
+	return j.Run(ctx)
+}
+
+// deliver writes and judges what came of a training, and tells about it.
+func (e *env) deliver(c *cli.Context, j *job, res *train.Result, samples []*sample, recipe string, show *progress) error {
 	outputs, err := j.outputs()
 	if err != nil {
 		return err
@@ -116,37 +132,39 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	}
 	outputs = append(outputs, list.facts()...)
 	var bench *report.Report
-	if len(r.Eval.Tasks) > 0 {
-		if bench, err = e.runBenchmark(c, r, name, show); err != nil {
+	if len(j.recipe.Eval.Tasks) > 0 {
+		if bench, err = e.runBenchmark(c, j.recipe, j.name, show); err != nil {
 			return err
 		}
-		outputs = append(outputs, benchmarkFacts(r.Output, bench)...)
+		outputs = append(outputs, benchmarkFacts(j.recipe.Output, bench)...)
 	}
-	outputs, err = j.report(res, samples, list, outputs, string(text))
-	if err != nil {
+	if outputs, err = j.report(res, samples, list, outputs, recipe); err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		err = writeJSON(e.stdout, struct {
-			*train.Result
-			Exports   exports      `json:"exports,omitempty"`
-			Outputs   []train.Fact `json:"outputs"`
-			Benchmark any          `json:"benchmark,omitempty"`
-		}{res, list, outputs, benchmarkOrNil(bench)})
-	} else {
-		err = printResult(e.stdout, res, list, outputs)
-		if err == nil && bench != nil {
-			fmt.Fprintln(e.stdout)
-			err = e.printReport(bench)
-		}
-	}
-	if err != nil {
+	if err := e.printFinetuned(c.Bool("json"), res, list, outputs, bench); err != nil {
 		return err
 	}
 	if err := list.gate(); err != nil || bench == nil {
 		return err
 	}
 	return verdict(bench.Gates)
+}
+
+// printFinetuned prints the result of a training; bench may be nil.
+func (e *env) printFinetuned(asJSON bool, res *train.Result, list exports, outputs []train.Fact, bench *report.Report) error {
+	if asJSON {
+		return writeJSON(e.stdout, struct {
+			*train.Result
+			Exports   exports      `json:"exports,omitempty"`
+			Outputs   []train.Fact `json:"outputs"`
+			Benchmark any          `json:"benchmark,omitempty"`
+		}{res, list, outputs, benchmarkOrNil(bench)})
+	}
+	if err := printResult(e.stdout, res, list, outputs); err != nil || bench == nil {
+		return err
+	}
+	fmt.Fprintln(e.stdout)
+	return e.printReport(bench)
 }
 
 func benchmarkOrNil(r *report.Report) any {
