@@ -8,7 +8,6 @@ import (
 
 	"tune/internal/model"
 	"tune/kernels"
-	"tune/lora"
 	"tune/quantize"
 )
 
@@ -109,31 +108,4 @@ func (p *progress) layers(done, total int) {
 		fmt.Fprintf(p.w, "\r\x1b[Klayer %d of %d", done, total)
 		p.open = true
 	}
-}
-
-// openMerged opens a model with an adapter merged into its weights, tensor by tensor as they are read.
-func openMerged(path, adapter string) (*model.Checkpoint, error) {
-	base, err := openBase(path, false)
-	if err != nil || adapter == "" {
-		return base, err
-	}
-	merged, err := mergedWeights(base, adapter)
-	if err != nil {
-		base.Close()
-		return nil, err
-	}
-	base.Weights, base.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
-	return base, nil
-}
-
-func mergedWeights(base *model.Checkpoint, adapter string) (*lora.Merged, error) {
-	m, err := model.New(base, model.Options{})
-	if err != nil {
-		return nil, err
-	}
-	a, err := lora.Load(adapter, m)
-	if err != nil {
-		return nil, fmt.Errorf("adapter: %w", err)
-	}
-	return lora.NewMerged(base.Weights, a)
 }

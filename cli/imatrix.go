@@ -15,7 +15,6 @@ import (
 	"tune/internal/model"
 	"tune/internal/tokenizer"
 	"tune/kernels"
-	"tune/lora"
 	"tune/quantize"
 )
 
@@ -169,11 +168,7 @@ func (s *side) open(adapter string, o model.Options) (err error) {
 	if s.Model, err = model.New(s.base, o); err != nil || adapter == "" {
 		return err
 	}
-	a, err := lora.Load(adapter, s.Model)
-	if err != nil {
-		return fmt.Errorf("adapter: %w", err)
-	}
-	m, err := lora.NewMerged(s.base.Weights, a)
+	a, m, err := mergeAdapter(s.base, s.Model, adapter)
 	if err != nil {
 		return err
 	}

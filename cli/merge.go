@@ -15,6 +15,7 @@ import (
 	"tune/internal/model"
 	"tune/internal/qtype"
 	"tune/lora"
+	"tune/quantize"
 	"tune/recipes"
 )
 
@@ -80,11 +81,7 @@ func merge(c *cli.Context) (*mergeReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := lora.Load(c.String("adapter"), m)
-	if err != nil {
-		return nil, fmt.Errorf("adapter: %w", err)
-	}
-	w, err := lora.NewMerged(base.Weights, a)
+	_, w, err := mergeAdapter(base, m, c.String("adapter"))
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +104,52 @@ func merge(c *cli.Context) (*mergeReport, error) {
 		return r, gguf.Write(r.Output, x.Meta, x.Src, gguf.WriteOptions{})
 	}
 	return r, base.WriteHF(r.Output, w, model.HFOptions{Type: as, Keep: keep, Untied: w.Untied(), Metadata: facts})
+}
+
+// mergeAdapter loads an adapter for a model and shows the base's weights with it added, tensor by tensor as they are read.
+func mergeAdapter(base *model.Checkpoint, m *model.Model, dir string) (*lora.Adapter, *lora.Merged, error) {
+	a, err := lora.Load(dir, m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("adapter: %w", err)
+	}
+	w, err := lora.NewMerged(base.Weights, a)
+	return a, w, err
+}
+
+// openMerged opens a model with an adapter, if there is one, merged into its weights.
+func openMerged(path, adapter string) (*model.Checkpoint, error) {
+	base, err := openBase(path, false)
+	if err != nil || adapter == "" {
+		return base, err
+	}
+	m, err := model.New(base, model.Options{})
+	if err == nil {
+		var w *lora.Merged
+		if _, w, err = mergeAdapter(base, m, adapter); err == nil {
+			base.Weights, base.Spec.Tied = w, base.Spec.Tied && !w.Untied()
+			return base, nil
+		}
+	}
+	base.Close()
+	return nil, err
+}
+
+// untied says whether merging gave a head of its own to a model whose head was its embedding.
+func untied(base *model.Checkpoint) bool {
+	w, ok := base.Weights.(*lora.Merged)
+	return ok && w.Untied()
+}
+
+// stampOf tells whether a source that is not built in, or the adapter merged into it, has changed.
+func stampOf(source, adapter string) (string, error) {
+	var files []string
+	if !strings.HasPrefix(source, "builtin:") {
+		files = append(files, source)
+	}
+	if adapter != "" {
+		files = append(files, adapter)
+	}
+	return quantize.Stamp(files...)
 }
 
 // mergeFacts is what the written files say of their making.

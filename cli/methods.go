@@ -15,7 +15,6 @@ import (
 	"tune/internal/model"
 	"tune/internal/packed"
 	"tune/kernels"
-	"tune/lora"
 	"tune/quantize"
 	"tune/quantize/solve"
 )
@@ -187,38 +186,31 @@ type solving struct {
 }
 
 // startMethod prepares a method for a folder: the plan of the folded weights and the solver; nil for plain rounding.
-func startMethod(e *env, c *cli.Context, p *quantize.PackedPlan, o quantize.PackedOptions, out string) (*solving, error) {
+func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, o quantize.PackedOptions) (*solving, error) {
 	method, err := packedMethod(c, p.Scheme)
 	if err != nil || method == "rtn" {
 		return nil, err
 	}
-	base, err := openMerged(c.Args().First(), c.String("adapter"))
-	if err != nil {
-		return nil, err
-	}
 	pool := kernels.NewPool(c.Int("threads"))
-	s := &solving{plan: p, close: func() { pool.Close(); base.Close() }}
-	if err := s.start(e, c, base, o, method, out, pool); err != nil {
+	s := &solving{plan: p, close: pool.Close}
+	if err := s.start(e, c, base, o, method, pool); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quantize.PackedOptions, method, out string, pool *kernels.Pool) error {
+func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quantize.PackedOptions, method string, pool *kernels.Pool) error {
 	m, err := model.New(base, model.Options{})
 	if err != nil {
 		return err
 	}
-	cal, done, err := calibration(e, c, base, m, method, out, pool)
+	cal, done, err := calibration(e, c, base, m, method, c.Args().Get(1), pool)
 	if err != nil {
 		return err
 	}
 	before := s.close
 	s.close = func() { done(); before() }
-	if x, ok := base.Weights.(*lora.Merged); ok {
-		o.Untied = x.Untied()
-	}
 	scheme := s.plan.Scheme
 	grid := solve.IntsOptions{Bits: scheme.Bits, Group: scheme.Group, Symmetric: scheme.Sym, Search: c.Int("mse"),
 		Store: func(x float64) float64 { return float64(scheme.RoundScale(float32(x))) }}
@@ -254,7 +246,7 @@ func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quanti
 	}
 	inner := s.close
 	s.close = func() { s.Solver.Close(); inner() }
-	s.plan, err = planWeights(base, weights, c.Args().First(), c.String("adapter"), o, true)
+	s.plan, err = planPacked(c, base, weights, true, o)
 	return err
 }
 

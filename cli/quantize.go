@@ -17,7 +17,6 @@ import (
 	"tune/internal/qtype"
 	"tune/internal/tensor"
 	"tune/kernels"
-	"tune/lora"
 	"tune/quantize"
 	"tune/recipes"
 )
@@ -312,7 +311,7 @@ func openSource(path, adapter string) (*quantize.Source, func() error, error) {
 		}
 		return src, src.Close, nil
 	}
-	base, err := openBase(path, false)
+	base, err := openMerged(path, adapter)
 	if errors.Is(err, model.ErrUnknownArch) && adapter == "" {
 		src, err := quantize.OpenFolder(path)
 		if err != nil {
@@ -331,33 +330,17 @@ func openSource(path, adapter string) (*quantize.Source, func() error, error) {
 	return src, base.Close, nil
 }
 
+// checkpointSource takes a checkpoint that openMerged opened.
 func checkpointSource(base *model.Checkpoint, path, adapter string) (*quantize.Source, error) {
-	whole, files := *base, []string{}
-	if !strings.HasPrefix(path, "builtin:") {
-		files = append(files, path)
-	}
-	var weights tensor.Source
+	var merged tensor.Source
 	if adapter != "" {
-		m, err := model.New(base, model.Options{})
-		if err != nil {
-			return nil, err
-		}
-		a, err := lora.Load(adapter, m)
-		if err != nil {
-			return nil, fmt.Errorf("adapter: %w", err)
-		}
-		merged, err := lora.NewMerged(base.Weights, a)
-		if err != nil {
-			return nil, err
-		}
-		weights, whole.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
-		files = append(files, adapter)
+		merged = base.Weights
 	}
-	src, err := quantize.FromCheckpoint(&whole, weights)
+	src, err := quantize.FromCheckpoint(base, merged)
 	if err != nil {
 		return nil, err
 	}
-	src.Stamp, err = quantize.Stamp(files...)
+	src.Stamp, err = stampOf(path, adapter)
 	return src, err
 }
 

@@ -19,7 +19,6 @@ import (
 	"tune/internal/model"
 	"tune/internal/packed"
 	"tune/internal/tensor"
-	"tune/lora"
 	"tune/quantize"
 	"tune/recipes"
 )
@@ -116,12 +115,12 @@ func runPacked(e *env, c *cli.Context) error {
 		return err
 	}
 	source, out := c.Args().Get(0), c.Args().Get(1)
-	base, err := openBase(source, false)
+	base, err := openMerged(source, c.String("adapter"))
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	p, err := planPacked(base, source, c.String("adapter"), o)
+	p, err := planPacked(c, base, base.Weights, c.String("adapter") != "", o)
 	if err != nil {
 		return err
 	}
@@ -138,7 +137,7 @@ func runPacked(e *env, c *cli.Context) error {
 	r := packedJSON(p)
 	r.Memory = one * int64(workers)
 	if !dry {
-		if err := writePacked(e, c, p, o, out, quantize.WriteOptions{Threads: workers, Memory: memory, Fresh: !c.Bool("resume")}, &r); err != nil {
+		if err := writePacked(e, c, base, p, o, quantize.WriteOptions{Threads: workers, Memory: memory, Fresh: !c.Bool("resume")}, &r); err != nil {
 			return err
 		}
 	}
@@ -161,7 +160,8 @@ func runPacked(e *env, c *cli.Context) error {
 }
 
 // writePacked makes way for the folder and writes it.
-func writePacked(e *env, c *cli.Context, p *quantize.PackedPlan, po quantize.PackedOptions, out string, o quantize.WriteOptions, r *packedReport) error {
+func writePacked(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, po quantize.PackedOptions, o quantize.WriteOptions, r *packedReport) error {
+	out := c.Args().Get(1)
 	if err := checkDistinct(c.Args().Get(0), out); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func writePacked(e *env, c *cli.Context, p *quantize.PackedPlan, po quantize.Pac
 		return err
 	}
 	begun := time.Now()
-	method, err := startMethod(e, c, p, po, out)
+	method, err := startMethod(e, c, base, p, po)
 	if err != nil {
 		return err
 	}
@@ -268,41 +268,14 @@ func exportPacked(ctx context.Context, t *trained, a *recipes.Artifact, path str
 	return p.Notes, p.Write(ctx, path, quantize.WriteOptions{Fresh: true}, nil)
 }
 
-// planPacked merges an adapter on the way.
-func planPacked(base *model.Checkpoint, source, adapter string, o quantize.PackedOptions) (*quantize.PackedPlan, error) {
-	weights, merged := base.Weights, false
-	if adapter != "" {
-		m, err := model.New(base, model.Options{})
-		if err != nil {
-			return nil, err
-		}
-		a, err := lora.Load(adapter, m)
-		if err != nil {
-			return nil, fmt.Errorf("adapter: %w", err)
-		}
-		x, err := lora.NewMerged(base.Weights, a)
-		if err != nil {
-			return nil, err
-		}
-		weights, o.Untied, merged = x, x.Untied(), true
-	}
-	return planWeights(base, weights, source, adapter, o, merged)
-}
-
-// planWeights plans for weights in the place of the checkpoint's; o.Stamp says what was done to them.
-func planWeights(base *model.Checkpoint, weights tensor.Source, source, adapter string, o quantize.PackedOptions, merged bool) (*quantize.PackedPlan, error) {
-	var files []string
-	if !strings.HasPrefix(source, "builtin:") {
-		files = append(files, source)
-	}
-	if adapter != "" {
-		files = append(files, adapter)
-	}
-	var err error
-	if o.Resident, err = resident(base, weights, merged); err != nil {
+// planPacked plans for a checkpoint that openMerged opened, with weights in the place of its own; o.Stamp says what was done to
+// them. copied: they are no views of mapped files.
+func planPacked(c *cli.Context, base *model.Checkpoint, weights tensor.Source, copied bool, o quantize.PackedOptions) (p *quantize.PackedPlan, err error) {
+	o.Untied = untied(base)
+	if o.Resident, err = resident(base, weights, copied); err != nil {
 		return nil, err
 	}
-	stamp, err := quantize.Stamp(files...)
+	stamp, err := stampOf(c.Args().First(), c.String("adapter"))
 	if err != nil {
 		return nil, err
 	}
@@ -310,9 +283,9 @@ func planWeights(base *model.Checkpoint, weights tensor.Source, source, adapter 
 	return quantize.PlanPacked(base, weights, o)
 }
 
-// resident is what asking for one matrix of a layer takes beside mapped files: decoded, added to, and handed out when an
-// adapter is merged; put together when the source is quantized itself.
-func resident(base *model.Checkpoint, weights tensor.Source, merged bool) (most int64, err error) {
+// resident is what asking for one matrix of a layer takes beside mapped files: decoded, changed, and handed out when it is a
+// copy; put together when the source is quantized itself.
+func resident(base *model.Checkpoint, weights tensor.Source, copied bool) (most int64, err error) {
 	for _, m := range base.Spec.Modules() {
 		if m.Kind != model.Linear && m.Kind != model.Expert {
 			continue
@@ -322,7 +295,7 @@ func resident(base *model.Checkpoint, weights tensor.Source, merged bool) (most 
 			return 0, err
 		}
 		n := int64(0)
-		if merged {
+		if copied {
 			n += 8*int64(info.Elems()) + info.Bytes()
 		}
 		if base.Quantized != nil {

@@ -15,7 +15,6 @@ import (
 	"tune/internal/model"
 	"tune/internal/qtype"
 	"tune/kernels"
-	"tune/lora"
 	"tune/quantize"
 	"tune/recipes"
 )
@@ -81,11 +80,11 @@ func planTarget(e *env, c *cli.Context, src *quantize.Source, o *quantize.PlanOp
 	if c.Int("sensitivity-tokens") < sensitivityChunk {
 		return nil, usagef(c, "sensitivity-tokens: expected at least %d, found %d", sensitivityChunk, c.Int("sensitivity-tokens"))
 	}
-	base, closeBase, err := mergedCheckpoint(c.Args().Get(0), c.String("adapter"))
+	base, err := openMerged(c.Args().Get(0), c.String("adapter"))
 	if err != nil {
 		return nil, err
 	}
-	defer closeBase()
+	defer base.Close()
 	ids, tok, err := textIDs(base, c.String("data"), verifyTokens+importanceTokens)
 	if err != nil {
 		return nil, err
@@ -153,39 +152,6 @@ func sensitivityOf(e *env, c *cli.Context, src *quantize.Source, base *model.Che
 		return s, err
 	}
 	return s, s.Write(path)
-}
-
-// mergedCheckpoint opens a model for running, its adapter merged.
-func mergedCheckpoint(path, adapter string) (*model.Checkpoint, func() error, error) {
-	base, err := openBase(path, false)
-	if err != nil || adapter == "" {
-		if err != nil {
-			return nil, nil, err
-		}
-		return base, base.Close, nil
-	}
-	whole := *base
-	err = func() error {
-		m, err := model.New(base, model.Options{})
-		if err != nil {
-			return err
-		}
-		a, err := lora.Load(adapter, m)
-		if err != nil {
-			return fmt.Errorf("adapter: %w", err)
-		}
-		merged, err := lora.NewMerged(base.Weights, a)
-		if err != nil {
-			return err
-		}
-		whole.Weights, whole.Spec.Tied = merged, base.Spec.Tied && !merged.Untied()
-		return nil
-	}()
-	if err != nil {
-		base.Close()
-		return nil, nil, err
-	}
-	return &whole, base.Close, nil
 }
 
 // targetReport is what `tune quantize --json` says of a wanted size.
