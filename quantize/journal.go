@@ -14,9 +14,12 @@ import (
 // first line says what the run was of.
 type journal struct {
 	path  string
-	Done  []bool // by an earlier run
-	sync  func() error
-	limit int64 // bytes between two entries
+	head  string       // the first line
+	done  []bool       // units, by an earlier run
+	whole bool         // an earlier run had everything on disk and was stopped while it gave the files their names
+	kept  int64        // bytes that are continued
+	limit int64        // bytes between two entries
+	store func() error // brings what was written to the disk
 	file  *os.File
 
 	mu      sync.Mutex
@@ -24,9 +27,12 @@ type journal struct {
 	unsaved int64
 }
 
+// wholeLine ends the journal when everything is on disk and only names are missing.
+const wholeLine = "whole\n"
+
 // readJournal finds the units that an earlier run finished. begun: there is a journal; same: it is of the same work.
 func readJournal(path, head string, units int) (j *journal, begun, same bool, err error) {
-	j = &journal{path: path, Done: make([]bool, units), limit: syncBytes}
+	j = &journal{path: path, head: head + "\n", done: make([]bool, units), limit: syncBytes}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, false, false, nil
@@ -35,21 +41,22 @@ func readJournal(path, head string, units int) (j *journal, begun, same bool, er
 		return nil, false, false, err
 	}
 	text = text[:bytes.LastIndexByte(text, '\n')+1] // the last line may have been cut off
-	rest, same := bytes.CutPrefix(text, []byte(head+"\n"))
+	rest, same := bytes.CutPrefix(text, []byte(j.head))
 	if !same {
 		return j, true, false, nil
 	}
 	for line := range bytes.Lines(rest) {
 		if i, err := strconv.Atoi(string(bytes.TrimSuffix(line, []byte("\n")))); err == nil && i >= 0 && i < units {
-			j.Done[i] = true
+			j.done[i] = true
 		}
 	}
+	j.kept, j.whole = int64(len(text)), bytes.HasSuffix(rest, []byte(wholeLine))
 	return j, true, true, nil
 }
 
 // count is the number of units that are done.
 func (j *journal) count() (n int) {
-	for _, d := range j.Done {
+	for _, d := range j.done {
 		if d {
 			n++
 		}
@@ -57,26 +64,37 @@ func (j *journal) count() (n int) {
 	return n
 }
 
-// open begins or continues the file; sync brings the bytes of units to the disk before their numbers follow.
-func (j *journal) open(head string, sync func() error) (err error) {
-	j.sync = sync
-	text := []byte(head + "\n")
-	for i, d := range j.Done {
-		if d {
-			text = fmt.Appendf(text, "%d\n", i)
-		}
+// restart forgets an earlier run, before any of its files is touched.
+func (j *journal) restart() error {
+	clear(j.done)
+	j.kept, j.whole = 0, false
+	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	return nil
+}
+
+// open begins or continues the file; store brings the bytes of units to the disk before their numbers follow.
+func (j *journal) open(store func() error) (err error) {
+	j.store = store
 	if j.file, err = os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return err
 	}
-	if _, err := j.file.WriteAt(text, 0); err != nil {
+	if err := j.file.Truncate(j.kept); err != nil {
 		return err
 	}
-	if err := j.file.Truncate(int64(len(text))); err != nil {
+	if _, err := j.file.Seek(j.kept, 0); err != nil {
 		return err
 	}
-	if _, err := j.file.Seek(int64(len(text)), 0); err != nil {
-		return err
+	if j.kept == 0 {
+		return j.write([]byte(j.head))
+	}
+	return j.file.Sync()
+}
+
+func (j *journal) write(text []byte) error {
+	if _, err := j.file.Write(text); err != nil {
+		return fmt.Errorf("write %s: %w", j.path, err)
 	}
 	return j.file.Sync()
 }
@@ -103,20 +121,27 @@ func (j *journal) save() error {
 	if j.pending.Len() == 0 {
 		return nil
 	}
-	if err := j.sync(); err != nil {
+	if err := j.store(); err != nil {
 		return err
 	}
-	if _, err := j.file.Write(j.pending.Bytes()); err != nil {
-		return fmt.Errorf("write %s: %w", j.path, err)
+	if err := j.write(j.pending.Bytes()); err != nil {
+		return err
 	}
 	j.pending.Reset()
 	j.unsaved = 0
-	return j.file.Sync()
+	return nil
 }
 
+// close does nothing the second time.
 func (j *journal) close() {
 	if j.file != nil {
 		j.file.Close() // what matters was synced, or failed and was told
 		j.file = nil
 	}
+}
+
+// remove ends it all. Some systems ask for it to be closed before.
+func (j *journal) remove() error {
+	j.close()
+	return os.Remove(j.path)
 }

@@ -39,14 +39,14 @@ func (p *PackedPlan) Write(ctx context.Context, dir string, o WriteOptions, solv
 		return err
 	}
 	w := &packedWriter{PackedPlan: p, o: o, dir: filepath.Clean(dir), solve: solve}
+	defer w.close()
 	if err := w.begin(); err != nil {
 		return err
 	}
-	defer w.close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	w.work(ctx, stop, n)
-	if err := w.journal.flush(); err != nil {
+	if err := w.flush(); err != nil {
 		stop(err)
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -61,136 +61,49 @@ const solvedSync = 2 << 20
 // packedWriter is a folder in the making.
 type packedWriter struct {
 	*PackedPlan
+	growing
 	o       WriteOptions
 	dir     string
 	solve   Linears
-	files   []*os.File
-	journal *journal
-	mu      sync.Mutex
-	dirty   []bool
-	done    int64 // bytes of tensors
+	written int64 // bytes of tensors
 	total   int64
 }
 
-func (w *packedWriter) note(text string) {
-	if w.o.Note != nil {
-		w.o.Note(text)
-	}
-}
-
 // begin continues what an earlier run left when its journal is of the same plan, and begins anew otherwise.
-func (w *packedWriter) begin() (err error) {
-	if err := os.MkdirAll(partial(w.dir), 0o777); err != nil {
+func (w *packedWriter) begin() error {
+	growsIn := partial(w.dir)
+	for i := range w.Parts {
+		p := &w.Parts[i]
+		w.parts = append(w.parts, growingPart{path: filepath.Join(growsIn, p.Name), head: p.Head, size: p.Size})
+		w.total += p.Size - int64(len(p.Head))
+	}
+	if err := os.MkdirAll(filepath.Dir(w.dir), 0o777); err != nil {
 		return err
 	}
-	head := "tune quantize " + w.stamp
-	j, begun, same, err := readJournal(journalPath(w.dir), head, len(w.units))
-	if err != nil {
+	if err := w.find(w.dir, w.stamp, len(w.units), &w.o); err != nil {
 		return err
 	}
-	kept := int64(0)
-	switch {
-	case w.o.Fresh || begun && !(same && w.whole()):
-		if begun && !w.o.Fresh {
-			w.note("an earlier run had another source or other options: the folder is begun anew")
-		}
-		clear(j.Done)
-	case begun:
-		n := j.count()
-		kept = w.Size() * int64(n) / int64(max(len(w.units), 1))
-		w.note(fmt.Sprintf("continuing an earlier run: %d of %d parts are written", n, len(w.units)))
-	}
-	if free, ok := diskFree(partial(w.dir)); ok && free < w.Size()-kept {
-		return errors.Join(hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", w.dir, w.Size()-kept, free), os.Remove(partial(w.dir)))
-	}
-	w.journal = j
 	switch {
 	case w.o.sync > 0:
-		j.limit = w.o.sync
+		w.limit = w.o.sync
 	case w.solve != nil:
-		j.limit = solvedSync
+		w.limit = solvedSync
 	}
-	for i := range w.Parts {
-		w.total += w.Parts[i].Size - int64(len(w.Parts[i].Head))
+	if w.kept == 0 { // whatever is in the folder goes
+		if err := os.RemoveAll(growsIn); err != nil {
+			return err
+		}
 	}
-	if err := w.open(!slices.Contains(j.Done, true)); err != nil {
-		w.close()
-		return fmt.Errorf("write %s: %w", w.dir, err)
+	if err := w.room(filepath.Dir(w.dir), w.dir, w.Size()); err != nil {
+		return err
 	}
-	if err := j.open(head, w.sync); err != nil {
-		w.close()
+	if err := os.MkdirAll(growsIn, 0o777); err != nil {
+		return err
+	}
+	if err := w.open(); err != nil {
 		return fmt.Errorf("write %s: %w", w.dir, err)
 	}
 	return nil
-}
-
-// partPath is a file in the folder that grows.
-func (w *packedWriter) partPath(i int) string { return filepath.Join(partial(w.dir), w.Parts[i].Name) }
-
-// whole tells whether the files of an earlier run have their sizes.
-func (w *packedWriter) whole() bool {
-	for i := range w.Parts {
-		if st, err := os.Stat(w.partPath(i)); err != nil || st.Size() != w.Parts[i].Size {
-			return false
-		}
-	}
-	return true
-}
-
-// open makes the files; anew: whatever is in the folder goes, and headers are written.
-func (w *packedWriter) open(anew bool) error {
-	if anew {
-		if err := os.RemoveAll(partial(w.dir)); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(partial(w.dir), 0o777); err != nil {
-			return err
-		}
-	}
-	w.files, w.dirty = make([]*os.File, len(w.Parts)), make([]bool, len(w.Parts))
-	for i := range w.files {
-		f, err := os.OpenFile(w.partPath(i), os.O_RDWR|os.O_CREATE, 0o666)
-		if err != nil {
-			return err
-		}
-		w.files[i], w.dirty[i] = f, true
-		if !anew {
-			continue
-		}
-		if err := f.Truncate(w.Parts[i].Size); err != nil {
-			return err
-		}
-		if _, err := f.WriteAt(w.Parts[i].Head, 0); err != nil {
-			return err
-		}
-	}
-	return w.sync()
-}
-
-// sync brings what was written to the disk.
-func (w *packedWriter) sync() error {
-	for i, f := range w.files {
-		w.mu.Lock()
-		dirty := w.dirty[i]
-		w.dirty[i] = false
-		w.mu.Unlock()
-		if !dirty {
-			continue
-		}
-		if err := f.Sync(); err != nil {
-			return fmt.Errorf("write %s: %w", w.partPath(i), err)
-		}
-	}
-	return nil
-}
-
-func (w *packedWriter) close() {
-	for _, f := range w.files {
-		if f != nil {
-			f.Close() // what matters was synced, or failed and was told
-		}
-	}
-	w.journal.close()
 }
 
 // work hands out the units that are not done. What is solved for comes from this goroutine, one module after the other, so that
@@ -219,8 +132,8 @@ func (w *packedWriter) work(ctx context.Context, stop context.CancelCauseFunc, w
 	defer close(jobs)
 	var kept tensor.Tensor // fetched once for all its rows
 	for i, u := range w.units {
-		if w.journal.Done[i] {
-			w.count(w.bytes(u))
+		if w.done[i] {
+			w.progress(w.bytes(u))
 			continue
 		}
 		j := job{number: i}
@@ -255,12 +168,12 @@ func (w *packedWriter) bytes(u unit) int64 {
 	return int64(u.rows) * int64(max(k.Cols(), 1)) * int64(k.To.Row().Bytes)
 }
 
-func (w *packedWriter) count(n int64) {
+func (w *packedWriter) progress(n int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.done += n
+	w.written += n
 	if w.o.Progress != nil {
-		w.o.Progress(w.done, w.total)
+		w.o.Progress(w.written, w.total)
 	}
 }
 
@@ -276,8 +189,8 @@ func (w *packedWriter) unit(number int, l *grouped.Linear, kept tensor.Tensor) (
 		return err
 	}
 	n := w.bytes(u)
-	w.count(n)
-	return w.journal.record(number, n)
+	w.progress(n)
+	return w.record(number, n)
 }
 
 // module writes the parts of a weight.
@@ -292,7 +205,7 @@ func (w *packedWriter) module(u unit, l *grouped.Linear) error {
 		if i < 0 || parts[i].Type != info.Type || !slices.Equal(parts[i].Shape, info.Shape) {
 			return fmt.Errorf("%s: expected a part %s %s %v, which was not made", m.Name, info.Name, info.Type, info.Shape)
 		}
-		if err := w.put(info.Name, parts[i].Data, 0); err != nil {
+		if err := w.place(info.Name, parts[i].Data, 0); err != nil {
 			return err
 		}
 	}
@@ -391,35 +304,26 @@ func (w *packedWriter) rows(u unit, t tensor.Tensor) error {
 			to.Encode(out, x)
 		}
 	}
-	if err := w.put(k.Name, out, first*int64(to.Bytes)); err != nil {
+	if err := w.place(k.Name, out, first*int64(to.Bytes)); err != nil {
 		return err
 	}
 	release(src)
 	return nil
 }
 
-// put writes bytes of a tensor, from a place in it on.
-func (w *packedWriter) put(name string, data []byte, at int64) error {
+// place writes bytes of a tensor, from a place in it on.
+func (w *packedWriter) place(name string, data []byte, at int64) error {
 	p := w.where[name]
 	if at+int64(len(data)) > p.bytes {
 		return fmt.Errorf("tensor %s: expected %d bytes, found %d", name, p.bytes, at+int64(len(data)))
 	}
-	if _, err := w.files[p.part].WriteAt(data, p.offset+at); err != nil {
-		return fmt.Errorf("write %s: %w", w.partPath(p.part), err)
-	}
-	w.mu.Lock()
-	w.dirty[p.part] = true
-	w.mu.Unlock()
-	return nil
+	return w.put(p.part, data, p.offset+at)
 }
 
 // finish writes what lies beside the tensors and gives the folder its name.
 func (w *packedWriter) finish() error {
-	for i, f := range w.files {
-		w.files[i] = nil
-		if err := f.Close(); err != nil {
-			return fmt.Errorf("write %s: %w", w.partPath(i), err)
-		}
+	if err := w.closeFiles(); err != nil {
+		return err
 	}
 	for name, data := range w.Files {
 		if err := atomicfile.Write(filepath.Join(partial(w.dir), name), data); err != nil {
@@ -432,10 +336,6 @@ func (w *packedWriter) finish() error {
 	if err := os.Rename(partial(w.dir), w.dir); err != nil {
 		return fmt.Errorf("write %s: %w", w.dir, err)
 	}
-	if d, err := os.Open(filepath.Dir(w.dir)); err == nil {
-		d.Sync() // the name is durable where folders can be synced
-		d.Close()
-	}
-	w.journal.close()
-	return os.Remove(journalPath(w.dir))
+	atomicfile.SyncDir(filepath.Dir(w.dir))
+	return w.journal.remove()
 }

@@ -274,7 +274,7 @@ func outputErrors(src *Source, x Shape, list []qtype.Type, o *SensitivityOptions
 		var bytes []byte
 		for i, q := range list {
 			n, _ := q.RowBytes(cols)
-			bytes = grow(bytes, int(n)*len(values)/cols)
+			bytes = slices.Grow(bytes[:0], int(n)*len(values)/cols)[:int(n)*len(values)/cols]
 			encodeRows(q, bytes, values, w)
 			q.Row().Decode(back, bytes)
 			got[i] = weightedError(values, back, w, cols)

@@ -1,14 +1,15 @@
 package quantize
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 
+	"tune/internal/atomicfile"
 	"tune/internal/gguf"
 	"tune/internal/hint"
 	"tune/internal/tensor"
@@ -61,8 +62,8 @@ func (p *Plan) Size() (n int64) {
 
 // Begun tells whether an earlier run of the same plan left something to continue; some of its files may have their names.
 func (p *Plan) Begun(path string) bool {
-	journal, err := os.ReadFile(journalPath(path))
-	return err == nil && bytes.HasPrefix(journal, p.head())
+	_, _, same, err := readJournal(journalPath(path), startLine(p.stamp), 0)
+	return err == nil && same
 }
 
 // partOf is the number of the file that holds a tensor.
@@ -70,90 +71,33 @@ func (p *Plan) partOf(tensor int) int {
 	return sort.Search(len(p.Parts), func(i int) bool { return p.Parts[i].First > tensor }) - 1
 }
 
-func partial(path string) string     { return path + ".partial" }
-func journalPath(path string) string { return path + ".partial.journal" }
-
-func isThere(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// wholeLine ends the journal when everything is on disk and only names are missing.
-const wholeLine = "whole\n"
-
-// begun tells whether the partial files have their sizes; renamed: they may have their names already, all but the first.
-func (w *writer) begun(renamed bool) bool {
-	for i, path := range w.paths {
-		st, err := os.Stat(partial(path))
-		if errors.Is(err, fs.ErrNotExist) && renamed && i > 0 {
-			st, err = os.Stat(path)
-		}
-		if err != nil || st.Size() != w.Parts[i].Size {
-			return false
-		}
-	}
-	return true
-}
-
-// sync brings what was written to the disk.
-func (w *writer) sync() error {
-	for i, f := range w.files {
-		if !w.dirty[i] {
-			continue
-		}
-		if err := f.Sync(); err != nil {
-			return fmt.Errorf("write %s: %w", w.paths[i], err)
-		}
-		w.dirty[i] = false
-	}
-	return nil
-}
-
-// finish closes the files, which flush has brought to the disk, and gives them their names.
+// finish gives the files, which flush has brought to the disk, their names.
 func (w *writer) finish() error {
-	for i, f := range w.files {
-		w.files[i] = nil
-		if err := f.Close(); err != nil {
-			return fmt.Errorf("write %s: %w", w.paths[i], err)
-		}
+	if err := w.closeFiles(); err != nil {
+		return err
 	}
-	if _, err := w.journal.WriteString(wholeLine); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
-	}
-	if err := w.journal.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
+	if err := w.journal.write([]byte(wholeLine)); err != nil {
+		return err
 	}
 	return w.rename()
 }
 
 // rename gives the files their names, the first one last: without it, and its metadata, there is no model.
 func (w *writer) rename() error {
-	if len(w.paths) > 1 { // the first file of an older model must not meet new ones
-		if err := os.Remove(w.paths[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("write %s: %w", w.paths[0], err)
+	if first := w.parts[0].final; len(w.parts) > 1 { // the first file of an older model must not meet new ones
+		if err := os.Remove(first); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("write %s: %w", first, err)
 		}
 	}
-	for i := len(w.paths) - 1; i >= 0; i-- {
-		err := os.Rename(partial(w.paths[i]), w.paths[i])
+	for i, p := range slices.Backward(w.parts) {
+		err := os.Rename(p.path, p.final)
 		if errors.Is(err, fs.ErrNotExist) && w.whole && i > 0 {
 			continue // an earlier run did it
 		}
 		if err != nil {
-			return fmt.Errorf("write %s: %w", w.paths[i], err)
+			return fmt.Errorf("write %s: %w", p.final, err)
 		}
 	}
-	if d, err := os.Open(filepath.Dir(w.path)); err == nil {
-		d.Sync() // the names are durable where folders can be synced
-		d.Close()
-	}
-	w.closeJournal()
-	return os.Remove(journalPath(w.path))
-}
-
-// closeJournal closes the journal, which some systems ask for before it is removed.
-func (w *writer) closeJournal() {
-	if w.journal != nil {
-		w.journal.Close()
-		w.journal = nil
-	}
+	atomicfile.SyncDir(filepath.Dir(w.path))
+	return w.journal.remove()
 }

@@ -242,7 +242,7 @@ func stopped(t *testing.T, p *Plan, out string, n int) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(journalPath(out), append(p.head(), wholeLine...), 0o666); err != nil {
+	if err := os.WriteFile(journalPath(out), []byte(startLine(p.stamp)+"\n"+wholeLine), 0o666); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 
 	"tune/internal/graph"
 	"tune/internal/hint"
@@ -203,7 +204,7 @@ func (s *store) close() {
 }
 
 func (s *store) grow(n int) {
-	s.buf, s.half = grow(s.buf, 2*n), grow(s.half, n)
+	s.buf, s.half = slices.Grow(s.buf[:0], 2*n)[:2*n], slices.Grow(s.half[:0], n)[:n]
 }
 
 func (s *store) write(at int, x []float32) error {

@@ -1,18 +1,14 @@
 package quantize
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 
 	"tune/internal/hint"
@@ -118,7 +114,7 @@ func (p *Plan) Write(ctx context.Context, path string, o WriteOptions) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.zeros)) {
-		w.note(fmt.Sprintf("tensor %s: %d values that are not finite are stored as 0", name, w.zeros[name]))
+		w.o.note(fmt.Sprintf("tensor %s: %d values that are not finite are stored as 0", name, w.zeros[name]))
 	}
 	return w.finish()
 }
@@ -146,139 +142,46 @@ func (p *Plan) workers(o WriteOptions) (int, error) {
 // writer is a model in the making.
 type writer struct {
 	*Plan
+	growing
 	o       WriteOptions
 	path    string
-	paths   []string   // of the files of the model
-	files   []*os.File // growing beside paths
-	dirty   []bool     // files with bytes that may not be on disk
-	whole   bool       // an earlier run had everything on disk and was stopped while it gave the files their names
-	journal *os.File
-	done    []bool // chunks on disk in an earlier run
-	mu      sync.Mutex
-	pending bytes.Buffer   // numbers of chunks that are written but perhaps not on disk
 	zeros   map[string]int // by tensor: values that were not finite
-	unsaved int64
 	written int64
 	total   int64
 }
 
 // openPartial continues what an earlier run left when its journal is of the same plan, and begins anew otherwise.
 func (p *Plan) openPartial(path string, chunks int, o WriteOptions) (*writer, error) {
-	if o.sync == 0 {
-		o.sync = syncBytes
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
 	}
-	w := &writer{Plan: p, o: o, path: path, paths: p.Paths(path), done: make([]bool, chunks)}
-	w.files, w.dirty = make([]*os.File, len(w.paths)), make([]bool, len(w.paths))
+	w := &writer{Plan: p, o: o, path: path}
+	for i, name := range p.Paths(path) {
+		w.parts = append(w.parts, growingPart{path: partial(name), final: name, head: p.Parts[i].Head, size: p.Parts[i].Size})
+	}
 	for i := range p.Choices {
 		w.total += p.Choices[i].Bytes()
 	}
-	kept := int64(0) // bytes of the partial files that occupy the disk already
-	journal, err := os.ReadFile(journalPath(path))
-	if err == nil {
-		journal = journal[:bytes.LastIndexByte(journal, '\n')+1] // the last line may have been cut off
+	if err := w.find(path, p.stamp, chunks, &o); err != nil || w.whole {
+		return w, err
 	}
-	switch head := w.head(); {
-	case errors.Is(err, fs.ErrNotExist) || !isThere(partial(w.paths[0])) || o.Fresh:
-		journal = nil
-	case err != nil:
+	if o.sync > 0 {
+		w.limit = o.sync
+	}
+	if err := w.room(filepath.Dir(path), path, p.Size()); err != nil {
 		return nil, err
-	case !bytes.HasPrefix(journal, head) || !w.begun(bytes.HasSuffix(journal, []byte(wholeLine))):
-		w.note("an earlier run had another source or other options: the file is begun anew")
-		journal = nil
-	case bytes.HasSuffix(journal, []byte(wholeLine)):
-		w.note("an earlier run wrote everything: its files get their names")
-		w.whole = true
-		return w, nil
-	default:
-		n := w.readJournal(journal[len(head):])
-		kept = p.Size() * int64(n) / int64(max(chunks, 1))
-		w.note(fmt.Sprintf("continuing an earlier run: %d of %d parts are written", n, chunks))
 	}
-	if free, ok := diskFree(filepath.Dir(path)); ok && free < p.Size()-kept {
-		return nil, hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, p.Size()-kept, free)
-	}
-	if err := w.open(journal); err != nil {
+	if err := w.open(); err != nil {
 		w.close()
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return w, nil
 }
 
-func (p *Plan) head() []byte { return []byte("tune quantize " + p.stamp + "\n") }
-
-func (w *writer) note(text string) {
-	if w.o.Note != nil {
-		w.o.Note(text)
-	}
-}
-
-// readJournal marks the chunks that are done.
-func (w *writer) readJournal(text []byte) (n int) {
-	for line := range bytes.Lines(text) {
-		i, err := strconv.Atoi(string(bytes.TrimSuffix(line, []byte("\n"))))
-		if err == nil && i >= 0 && i < len(w.done) && !w.done[i] {
-			w.done[i] = true
-			n++
-		}
-	}
-	return n
-}
-
-// open makes the files; without a journal to continue they are emptied and the headers are written.
-func (w *writer) open(journal []byte) (err error) {
-	flags := os.O_RDWR | os.O_CREATE
-	if journal == nil {
-		flags |= os.O_TRUNC
-		if err := os.Remove(journalPath(w.path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	for i := range w.files {
-		if err := w.openPart(i, flags); err != nil {
-			return err
-		}
-	}
-	if journal == nil {
-		journal = w.head()
-	}
-	if w.journal, err = os.OpenFile(journalPath(w.path), flags, 0o666); err != nil {
-		return err
-	}
-	if err := w.journal.Truncate(int64(len(journal))); err != nil {
-		return err
-	}
-	if _, err := w.journal.WriteAt(journal, 0); err != nil {
-		return err
-	}
-	if _, err := w.journal.Seek(int64(len(journal)), 0); err != nil {
-		return err
-	}
-	return w.journal.Sync()
-}
-
-// openPart opens a file of the model, and begins it when flags say that it is emptied.
-func (w *writer) openPart(i, flags int) (err error) {
-	f, err := os.OpenFile(partial(w.paths[i]), flags, 0o666)
-	if w.files[i] = f; err != nil || flags&os.O_TRUNC == 0 {
-		return err
-	}
-	if err := f.Truncate(w.Parts[i].Size); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(w.Parts[i].Head, 0); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func (w *writer) close() {
-	for _, f := range append(w.files, w.journal) {
-		if f != nil {
-			f.Close() // what matters was synced, or failed and was told
-		}
+// note tells something if anyone listens.
+func (o *WriteOptions) note(text string) {
+	if o.Note != nil {
+		o.Note(text)
 	}
 }
 
@@ -309,9 +212,7 @@ func (w *writer) work(ctx context.Context, stop context.CancelCauseFunc, list []
 	tensor, l := -1, (*loaded)(nil)
 	for _, c := range list {
 		if w.done[c.number] {
-			w.mu.Lock()
-			w.count(c)
-			w.mu.Unlock()
+			w.progress(c)
 			continue
 		}
 		if c.tensor != tensor {
@@ -345,13 +246,6 @@ type encoder struct {
 	out    []byte
 }
 
-func grow[T any](x []T, n int) []T {
-	if cap(x) < n {
-		return make([]T, n)
-	}
-	return x[:n]
-}
-
 // encode writes one chunk.
 func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 	c := &w.Choices[k.tensor]
@@ -361,7 +255,7 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 	src := l.data[int64(k.first)*fromRow : int64(k.first+k.rows)*fromRow]
 	out := src
 	if from, to := c.Type.Row(), c.To.Row(); from.Decode != nil {
-		e.values = grow(e.values, k.rows*cols)
+		e.values = slices.Grow(e.values[:0], k.rows*cols)[:k.rows*cols]
 		from.Decode(e.values, src)
 		at, largest := scan(e.values)
 		if at >= 0 && !w.zero {
@@ -376,7 +270,7 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 			if to.Encode == nil && l.weights == nil {
 				return fmt.Errorf("tensor %s: type %s cannot be written", c.Name, c.To)
 			}
-			e.out = grow(e.out, int(toRow)*k.rows)
+			e.out = slices.Grow(e.out[:0], int(toRow)*k.rows)[:int(toRow)*k.rows]
 			out = e.out
 			var weights []float32
 			if l.weights != nil {
@@ -403,11 +297,11 @@ func (w *writer) encode(e *encoder, k chunk, l *loaded) error {
 	}
 	part := w.partOf(k.tensor)
 	offset := w.Parts[part].Offsets[k.tensor-w.Parts[part].First]
-	if _, err := w.files[part].WriteAt(out, offset+int64(k.first)*toRow); err != nil {
-		return fmt.Errorf("write %s: %w", w.paths[part], err)
+	if err := w.put(part, out, offset+int64(k.first)*toRow); err != nil {
+		return err
 	}
 	release(src)
-	return w.record(k, part)
+	return w.record(k.number, w.progress(k))
 }
 
 // clean makes values that are not finite 0, and counts them.
@@ -463,48 +357,15 @@ func index(dims []int, at int) string {
 	return fmt.Sprint(x)
 }
 
-// record counts a chunk and, now and then, puts the numbers of what is written into the journal after the file is on disk.
-func (w *writer) record(k chunk, part int) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.dirty[part] = true
-	fmt.Fprintf(&w.pending, "%d\n", k.number)
-	w.unsaved += w.count(k)
-	if w.unsaved < w.o.sync {
-		return nil
-	}
-	return w.save()
-}
-
-// count adds a chunk to the progress.
-func (w *writer) count(k chunk) int64 {
+// progress counts a chunk, and returns its bytes.
+func (w *writer) progress(k chunk) int64 {
 	c := &w.Choices[k.tensor]
 	row, _ := c.To.RowBytes(c.colsOr1())
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.written += row * int64(k.rows)
 	if w.o.Progress != nil {
 		w.o.Progress(w.written, w.total)
 	}
 	return row * int64(k.rows)
-}
-
-// flush makes the journal complete, also when the work was stopped.
-func (w *writer) flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.save()
-}
-
-func (w *writer) save() error {
-	if w.pending.Len() == 0 {
-		return nil
-	}
-	if err := w.sync(); err != nil {
-		return err
-	}
-	if _, err := w.journal.Write(w.pending.Bytes()); err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
-	}
-	w.pending.Reset()
-	w.unsaved = 0
-	return w.journal.Sync()
 }

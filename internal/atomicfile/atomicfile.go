@@ -39,7 +39,7 @@ func (f *File) Commit() error {
 		os.Remove(f.Name())
 		return fmt.Errorf("write %s: %w", f.path, err)
 	}
-	syncDir(filepath.Dir(f.path))
+	SyncDir(filepath.Dir(f.path))
 	return nil
 }
 
@@ -63,8 +63,8 @@ func Write(path string, data []byte) error {
 	return f.Commit()
 }
 
-// syncDir makes a rename durable where folders can be synced; where they cannot (Windows) the rename is all there is.
-func syncDir(dir string) {
+// SyncDir makes a rename durable where folders can be synced; where they cannot (Windows) the rename is all there is.
+func SyncDir(dir string) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return

@@ -2,6 +2,7 @@ package solve
 
 import (
 	"math"
+	"slices"
 
 	"tune/kernels"
 )
@@ -161,7 +162,7 @@ func (s *scaleSearch) loss(scale []float64, tokens int) float64 {
 
 func (s *scaleSearch) layerLoss(l Weights, scale []float64) float64 {
 	n := s.n
-	s.d, s.y = grow(s.d, l.Out*n), grow(s.y, l.Out*n)
+	s.d, s.y = slices.Grow(s.d[:0], l.Out*n)[:l.Out*n], slices.Grow(s.y[:0], l.Out*n)[:l.Out*n]
 	s.pool.Run(l.Out, func(_, r int) {
 		g := NewInts(1, n, s.Grid)
 		g.roundError(s.d[r*n:(r+1)*n], l.W[r*n:(r+1)*n], scale)
@@ -173,7 +174,7 @@ func (s *scaleSearch) layerLoss(l Weights, scale []float64) float64 {
 func (s *scaleSearch) quadratic(rows int) float64 {
 	n := s.n
 	p := &kernels.Product{M: rows, K: n, A: s.d[:rows*n], Exact: s.Exact, Outs: []kernels.Out{{N: n, C: s.y, B: kernels.Floats(s.gram, n, n)}}}
-	s.scratch = grow(s.scratch, p.Scratch())
+	s.scratch = slices.Grow(s.scratch[:0], p.Scratch())[:p.Scratch()]
 	s.pool.MatMul(p, s.scratch)
 	sums := make([]float64, rows)
 	s.pool.Run(rows, func(_, r int) {

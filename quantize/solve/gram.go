@@ -3,6 +3,7 @@ package solve
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"tune/internal/hint"
 	"tune/kernels"
@@ -27,7 +28,7 @@ const gramStripe = 192
 // float64 from call to call.
 func (g *Gram) Add(x []float32, rows int, exact bool, pool *kernels.Pool) {
 	n := g.N
-	g.piece, g.left = grow(g.piece, gramStripe*n), grow(g.left, rows*gramStripe)
+	g.piece, g.left = slices.Grow(g.piece[:0], gramStripe*n)[:gramStripe*n], slices.Grow(g.left[:0], rows*gramStripe)[:rows*gramStripe]
 	for i := 0; i < n; i += gramStripe {
 		m, cols := min(gramStripe, n-i), n-i
 		left := g.left[:rows*m]
@@ -39,7 +40,7 @@ func (g *Gram) Add(x []float32, rows int, exact bool, pool *kernels.Pool) {
 		b.Cols = cols
 		c := g.piece[:m*cols]
 		p := &kernels.Product{M: m, K: rows, A: left, TransA: true, Exact: exact, Outs: []kernels.Out{{N: cols, C: c, B: b, Rowwise: true}}}
-		g.scratch = grow(g.scratch, p.Scratch())
+		g.scratch = slices.Grow(g.scratch[:0], p.Scratch())[:p.Scratch()]
 		pool.MatMul(p, g.scratch)
 		pool.Run(m, func(_, r int) {
 			sum := g.Sum[(i+r)*n+i : (i+r+1)*n]
@@ -99,13 +100,6 @@ func (g *Gram) Scaled(s []float64, pool *kernels.Pool) *Gram {
 		}
 	})
 	return out
-}
-
-func grow[T any](x []T, n int) []T {
-	if cap(x) < n {
-		return make([]T, n)
-	}
-	return x[:n]
 }
 
 // shape panics when a slice is not what its sizes say.
