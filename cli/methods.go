@@ -161,7 +161,7 @@ func checkDamp(c *cli.Context) error {
 func packedMethod(c *cli.Context, s *packed.Scheme) (string, error) {
 	method := c.String("method")
 	if method == "" {
-		if method = s.Format; methods[method] == (struct{ awq, gptq bool }{}) {
+		if method = s.Format; method != "gptq" && method != "awq" {
 			method = "rtn"
 		}
 	}

@@ -119,7 +119,7 @@ func runQuantize(e *env, c *cli.Context) error {
 	case n == 0, n == 1 && !dry, n > 2:
 		return usagef(c, "expected SOURCE and OUT.gguf, found %d arguments", n)
 	}
-	wanted := c.Bool("verify") || slices.ContainsFunc([]string{"max-kl", "min-top1", "max-ppl-ratio"}, c.IsSet)
+	wanted := c.Bool("verify") || setFlag(c, gateFlags()) != ""
 	if dry && wanted {
 		return usagef(c, "dry-run: there is no file to verify")
 	}

@@ -102,7 +102,7 @@ func runPacked(e *env, c *cli.Context) error {
 			return usagef(c, "%s: expected --format gguf with it", name)
 		}
 	}
-	wanted := c.Bool("verify") || slices.ContainsFunc([]string{"max-kl", "min-top1", "max-ppl-ratio"}, c.IsSet)
+	wanted := c.Bool("verify") || setFlag(c, gateFlags()) != ""
 	if dry && wanted {
 		return usagef(c, "dry-run: there is no folder to verify")
 	}
@@ -316,15 +316,10 @@ func threads(c *cli.Context) int {
 func packedJSON(p *quantize.PackedPlan) packedReport {
 	s := p.Scheme
 	r := packedReport{Format: s.Format, Scheme: s.Name, Bits: s.Bits, Group: s.Group, Sym: s.Sym, Modules: []packedModule{}, Kept: []packedKept{}, Bytes: p.Size()}
-	for _, m := range p.Modules {
-		if m.Kept {
-			continue
+	for i, m := range p.Modules {
+		if !m.Kept {
+			r.Modules = append(r.Modules, packedModule{m.Name, [2]int{m.Out, m.In}, p.ModuleBytes(i)})
 		}
-		x := packedModule{Name: m.Name, Shape: [2]int{m.Out, m.In}}
-		for _, part := range s.Parts(m.Name, m.Out, m.In) {
-			x.Bytes += part.Bytes()
-		}
-		r.Modules = append(r.Modules, x)
 	}
 	for _, k := range p.Kept {
 		r.Kept = append(r.Kept, packedKept{k.Name, k.Shape, k.Type.String(), k.To.String(), int64(k.Elems() * k.To.Row().Bytes)})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -229,23 +230,13 @@ func (p *PackedPlan) sideFiles(c *model.Checkpoint) error {
 	set := map[string]any{"quantization_config": q}
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(c.Config, &keys); err == nil && keys["dtype"] == nil {
-		set["torch_dtype"] = strings.ToLower(map[qtype.Type]string{qtype.F32: "float32", qtype.F16: "float16", qtype.BF16: "bfloat16"}[p.Scheme.DType])
+		set["torch_dtype"] = packed.DTypeName(p.Scheme.DType)
 	}
-	if p.o.Untied {
-		set["tie_word_embeddings"] = false
-	}
-	config, err := c.WithConfig(set)
+	files, err := c.SideFiles(set, p.o.Untied)
 	if err != nil {
 		return err
 	}
-	files, err := c.SideFiles()
-	if err != nil {
-		return err
-	}
-	for name, data := range files {
-		p.Files[name] = data
-	}
-	p.Files["config.json"] = append(config, '\n')
+	maps.Copy(p.Files, files)
 	if p.Scheme.Format == "gptq" {
 		text, err := json.MarshalIndent(q, "", "  ")
 		if err != nil {
@@ -278,8 +269,8 @@ func (p *PackedPlan) Size() (n int64) {
 	return n
 }
 
-// moduleBytes is what a module takes in the file.
-func (p *PackedPlan) moduleBytes(i int) (n int64) {
+// ModuleBytes is what a module takes in the file.
+func (p *PackedPlan) ModuleBytes(i int) (n int64) {
 	m := &p.Modules[i]
 	for _, info := range p.Scheme.Parts(m.Name, m.Out, m.In) {
 		n += info.Bytes()
@@ -293,7 +284,7 @@ func (p *PackedPlan) Memory(limit int64, n int) (one int64, workers int, err err
 	one = chunkValues * perChunk
 	for i := range p.Modules {
 		if m := &p.Modules[i]; !m.Kept {
-			one = max(one, int64(m.Out)*int64(m.In)+3*p.moduleBytes(i)+16*int64(m.In))
+			one = max(one, int64(m.Out)*int64(m.In)+3*p.ModuleBytes(i)+16*int64(m.In))
 		}
 	}
 	one += p.o.Resident

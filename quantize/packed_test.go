@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -282,22 +280,7 @@ func TestPackedKilled(t *testing.T) {
 	source, want := filepath.Join(dir, "source"), filepath.Join(dir, "want")
 	tinyModel(t, source, nil)
 	writeFolder(t, source, want, PackedOptions{Scheme: someScheme}, WriteOptions{}, nil)
-	for _, parts := range []int{1, 5, 9, 14} {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childPacked+"="+source)
-		pipe, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(pipe, make([]byte, parts)); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
+	killed(t, []int{1, 5, 9, 14}, childPacked+"="+source)
 	var notes []string
 	writeFolder(t, source, source+".out", PackedOptions{Scheme: someScheme}, WriteOptions{Note: func(s string) { notes = append(notes, s) }}, nil)
 	sameFolder(t, "after kills", source+".out", want)

@@ -162,7 +162,7 @@ func (w *packedWriter) work(ctx context.Context, stop context.CancelCauseFunc, w
 // bytes is what a unit takes in the file.
 func (w *packedWriter) bytes(u unit) int64 {
 	if u.module >= 0 {
-		return w.moduleBytes(u.module)
+		return w.ModuleBytes(u.module)
 	}
 	k := &w.Kept[u.kept]
 	return int64(u.rows) * int64(max(k.Cols(), 1)) * int64(k.To.Row().Bytes)

@@ -113,20 +113,12 @@ func probeOf(list []qtype.Type) qtype.Type {
 	return best
 }
 
-// Identity are the hashes that a saved sensitivity of the source must have.
+// identity are the hashes that a saved sensitivity of the source must have.
 func (o *SensitivityOptions) identity(src *Source) (modelHash, data string, err error) {
-	h := sha256.New()
-	for _, name := range src.Tensors.Names() {
-		t, err := src.Tensors.Tensor(name)
-		if err != nil {
-			return "", "", err
-		}
-		fmt.Fprintf(h, "%s %s %v %d\n", name, t.Type, t.Shape, len(t.Data))
-		h.Write(t.Data)
-		release(t.Data)
+	if modelHash, err = hashTensors(src.Tensors); err != nil {
+		return "", "", err
 	}
-	modelHash = hex.EncodeToString(h.Sum(nil))
-	h.Reset()
+	h := sha256.New()
 	fmt.Fprintf(h, "%d %d %v %v\n", o.ChunkSize, o.BOS, o.HasBOS, o.IDs)
 	if o.Importance != nil {
 		for _, n := range o.Importance.Names() {

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -197,22 +195,7 @@ func TestShardsKilled(t *testing.T) {
 	if err := p.Write(context.Background(), ref, WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, parts := range []int{1, 4, 9, 12} {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+path, childShards+"=1")
-		pipe, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(pipe, make([]byte, parts)); err != nil {
-			t.Fatal(err)
-		}
-		cmd.Process.Kill()
-		cmd.Wait()
-	}
+	killed(t, []int{1, 4, 9, 12}, childEnv+"="+path, childShards+"=1")
 	if isThere(p.Paths(path + ".out")[0]) {
 		t.Log("the last child ended before it was killed")
 	} else if !p.Begun(path + ".out") {

@@ -21,15 +21,13 @@ type Statistics struct {
 // measure runs layer l and returns the statistics of its inputs. With advance the hidden states become those after it.
 func (w *walk) measure(ctx context.Context, l int, t model.Trainable, advance bool) ([]Statistics, error) {
 	var all []Statistics
-	err := w.layer(ctx, l, t, advance, func(inputs []Input, i int, x, _ []float32, rows int) error {
+	err := w.layer(ctx, l, t, advance, func(i int, in Input, x []float32, rows int) {
 		if i == len(all) {
-			n := inputs[i].Width
-			all = append(all, Statistics{inputs[i], solve.NewGram(n), make([]float64, n)})
+			all = append(all, Statistics{in, solve.NewGram(in.Width), make([]float64, in.Width)})
 		}
 		s := &all[i]
 		s.Gram.Add(x, rows, w.m.Exact, w.pool)
 		addMagnitudes(s.Mean, x, rows, w.pool)
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("layer %d: %w", l, err)
@@ -59,20 +57,25 @@ func addMagnitudes(sums []float64, x []float32, rows int, pool *kernels.Pool) {
 	})
 }
 
-// inputsOf names what the linears of layer l read, without running anything.
-func inputsOf(m *model.Model, l int) (inputs []Input) {
-	g := graph.New()
+// tapped declares layer l and tells what its linears read, each input once, and the nodes of these inputs.
+func tapped(m *model.Model, l int, x *graph.Node, b model.Batch, t model.Trainable) (y *graph.Node, inputs []Input, nodes []*graph.Node) {
 	seen := map[*graph.Node]int{}
 	m.Tap.In = func(module string, x *graph.Node) {
 		i, ok := seen[x]
 		if !ok {
 			i = len(inputs)
 			seen[x] = i
-			inputs = append(inputs, Input{Width: x.Shape()[1]})
+			inputs, nodes = append(inputs, Input{Width: x.Shape()[1]}), append(nodes, x)
 		}
 		inputs[i].Modules = append(inputs[i].Modules, module)
 	}
 	defer func() { m.Tap.In = nil }()
-	m.Block(l, g.Input("x", graph.Shape{1, m.C}), m.Batch(g, 1), nil)
+	return m.Block(l, x, b, t), inputs, nodes
+}
+
+// inputsOf names what the linears of layer l read, without running anything.
+func inputsOf(m *model.Model, l int) []Input {
+	g := graph.New()
+	_, inputs, _ := tapped(m, l, g.Input("x", graph.Shape{1, m.C}), m.Batch(g, 1), nil)
 	return inputs
 }

@@ -130,41 +130,28 @@ func (w *walk) each(build func(b model.Batch, x *graph.Node) []*graph.Node, set 
 	return nil
 }
 
-// layer runs layer l with its stored weights or those of t. see, unless nil, looks at the inputs of its linears, x (rows, Width),
-// and at what the layer gives, y (rows, C). With advance the hidden states become those after the layer.
-func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, see func(inputs []Input, i int, x, y []float32, rows int) error) error {
+// layer runs layer l with its stored weights or those of t. see, unless nil, looks at the inputs of its linears, x (rows, Width).
+// With advance the hidden states become those after the layer.
+func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, see func(i int, in Input, x []float32, rows int)) error {
 	var inputs []Input
 	return w.each(func(b model.Batch, x *graph.Node) []*graph.Node {
-		seen := map[*graph.Node]int{}
-		out := []*graph.Node{nil}
-		w.m.Tap.In = func(module string, x *graph.Node) {
-			i, ok := seen[x]
-			if !ok {
-				i = len(inputs)
-				seen[x] = i
-				inputs, out = append(inputs, Input{Width: x.Shape()[1]}), append(out, x)
-			}
-			inputs[i].Modules = append(inputs[i].Modules, module)
-		}
 		if see == nil {
-			w.m.Tap.In = nil
+			return []*graph.Node{w.m.Block(l, x, b, t)}
 		}
-		out[0] = w.m.Block(l, x, b, t)
-		w.m.Tap.In = nil
-		return out
+		y, seen, nodes := tapped(w.m, l, x, b, t)
+		inputs = seen
+		return append([]*graph.Node{y}, nodes...)
 	}, nil, func(s *graph.Session, first, n int) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		y := s.Output(0)[:n*w.m.C]
-		for i := range inputs {
-			if err := see(inputs, i, s.Output(i + 1)[:n*inputs[i].Width], y, n); err != nil {
-				return err
-			}
+		for i, in := range inputs {
+			see(i, in, s.Output(i + 1)[:n*in.Width], n)
 		}
 		if !advance {
 			return nil
 		}
+		y := s.Output(0)[:n*w.m.C]
 		for i, v := range y {
 			if v-v != 0 {
 				return hint.Errorf("the model diverges on this text, or a weight is damaged", "layer %d, token %d: expected finite activations, found %v", l, first+i/w.m.C, v)

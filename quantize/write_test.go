@@ -128,14 +128,12 @@ func TestThreadsAndMemory(t *testing.T) {
 	}
 }
 
-// A process that is killed at some moment, again and again, ends with the same file as one that is not.
-func TestKilled(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "m.gguf")
-	smallModel(t, path, nil)
-	want := written(t, path, "Q5_K_M", WriteOptions{})
-	for _, parts := range []int{1, 4, 9, 12} {
+// killed runs this program again and again, as what env says, and kills it after so many parts.
+func killed(t *testing.T, parts []int, env ...string) {
+	t.Helper()
+	for _, n := range parts {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+path)
+		cmd.Env = append(os.Environ(), env...)
 		pipe, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -143,12 +141,20 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.ReadFull(pipe, make([]byte, parts)); err != nil {
+		if _, err := io.ReadFull(pipe, make([]byte, n)); err != nil {
 			t.Fatal(err)
 		}
 		cmd.Process.Kill()
 		cmd.Wait()
 	}
+}
+
+// A process that is killed at some moment, again and again, ends with the same file as one that is not.
+func TestKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.gguf")
+	smallModel(t, path, nil)
+	want := written(t, path, "Q5_K_M", WriteOptions{})
+	killed(t, []int{1, 4, 9, 12}, childEnv+"="+path)
 	p, src, err := planFile(path, "Q5_K_M")
 	if err != nil {
 		t.Fatal(err)

@@ -284,9 +284,17 @@ func (c *Checkpoint) Stops() []int32 {
 var sideFiles = []string{"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
 	"tokenizer.model", "tokenizer.tiktoken", "tiktoken.model", "generation_config.json", "chat_template.jinja", "LICENSE", "LICENSE.txt"}
 
-// SideFiles returns the files to write beside a copy of the weights, without config.json.
-func (c *Checkpoint) SideFiles() (map[string][]byte, error) {
-	out := map[string][]byte{}
+// SideFiles returns the files to write beside a copy of the weights; set are keys of config.json with other values. untied: the copy
+// has a head of its own although the checkpoint's is the embedding.
+func (c *Checkpoint) SideFiles(set map[string]any, untied bool) (map[string][]byte, error) {
+	if untied {
+		set["tie_word_embeddings"] = false
+	}
+	config, err := c.withConfig(set)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{"config.json": append(config, '\n')}
 	for _, name := range sideFiles {
 		data, err := c.side(name)
 		if err != nil {
@@ -306,8 +314,8 @@ func (c *Checkpoint) SideFiles() (map[string][]byte, error) {
 	return out, nil
 }
 
-// WithConfig returns Config with some keys set to other values, indented and with sorted keys.
-func (c *Checkpoint) WithConfig(set map[string]any) ([]byte, error) {
+// withConfig returns Config with some keys set to other values, indented and with sorted keys.
+func (c *Checkpoint) withConfig(set map[string]any) ([]byte, error) {
 	if c.configErr != nil {
 		return nil, fmt.Errorf("%s: %w", c.Path, c.configErr)
 	}

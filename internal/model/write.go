@@ -9,6 +9,7 @@ import (
 
 	"tune/internal/atomicfile"
 	"tune/internal/hint"
+	"tune/internal/packed"
 	"tune/internal/qtype"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
@@ -26,16 +27,13 @@ type HFOptions struct {
 // shardBytes is the usual size of one file of a sharded checkpoint.
 const shardBytes = 5e9
 
-// dtypes are the names of config.json for what can be written.
-var dtypes = map[qtype.Type]string{qtype.F32: "float32", qtype.F16: "float16", qtype.BF16: "bfloat16"}
-
 // WriteHF writes a Hugging Face folder: weights (nil: those of the checkpoint), config.json, tokenizer and what else lies
 // beside them. The folder appears whole or not at all; one that exists is refused.
 func (c *Checkpoint) WriteHF(dir string, weights tensor.Source, o HFOptions) error {
 	if weights == nil {
 		weights = c.Weights
 	}
-	if dtypes[o.Type] == "" && !o.Keep {
+	if packed.DTypeName(o.Type) == "" && !o.Keep {
 		return hint.Errorf("write a GGUF file for quantized types", "write %s: expected f32, f16 or bf16, found %s", dir, o.Type)
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
@@ -54,19 +52,10 @@ func (c *Checkpoint) WriteHF(dir string, weights tensor.Source, o HFOptions) err
 	if err != nil {
 		return fmt.Errorf("write %s: %w", dir, err)
 	}
-	set := map[string]any{"torch_dtype": dtypes[to(info)]}
-	if o.Untied {
-		set["tie_word_embeddings"] = false
-	}
-	config, err := c.WithConfig(set)
+	files, err := c.SideFiles(map[string]any{"torch_dtype": packed.DTypeName(to(info))}, o.Untied)
 	if err != nil {
 		return err
 	}
-	files, err := c.SideFiles()
-	if err != nil {
-		return err
-	}
-	files["config.json"] = append(config, '\n')
 	partial := filepath.Clean(dir) + ".partial"
 	if err := os.MkdirAll(partial, 0o777); err != nil {
 		return err

@@ -100,8 +100,8 @@ func TestSideFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	files, err := c.SideFiles()
-	if err != nil || len(files) != 2 || c.ChatTemplate() != "{{ x }}" || !slices.Equal(c.Stops(), []int32{2, 7}) {
+	files, err := c.SideFiles(nil, false)
+	if err != nil || len(files) != 3 || c.ChatTemplate() != "{{ x }}" || !slices.Equal(c.Stops(), []int32{2, 7}) {
 		t.Errorf("files %v, template %q, stops %v, %v", files, c.ChatTemplate(), c.Stops(), err)
 	}
 }

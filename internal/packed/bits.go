@@ -1,7 +1,5 @@
 package packed
 
-import mathbits "math/bits"
-
 // unpack cuts words into codes of some bits, the first in the low bits; a code may straddle two words (3 bits). As many
 // codes as dst holds.
 func unpack(dst []uint8, words []uint32, bits int) {
@@ -52,23 +50,14 @@ func wordsFor(n, bits int) int { return (n*bits + 31) / 32 }
 // Version 1 of GPTQ files is a subtraction of words, 1 in the place of each code: a zero of 0 borrows from its neighbour, and only
 // the addition of whole words gives it back. A carry goes into the next word where a code straddles two.
 
-func addOnes(w []uint32, bits int) {
+// shiftZeros adds or subtracts (op is Add32 or Sub32 of math/bits) 1 in the place of each code.
+func shiftZeros(w []uint32, bits int, op func(x, y, carry uint32) (sum, carryOut uint32)) {
 	carry := uint32(0)
 	for i, one := range ones(len(w), bits) {
 		if i*32%bits == 0 {
 			carry = 0
 		}
-		w[i], carry = mathbits.Add32(w[i], one, carry)
-	}
-}
-
-func subtractOnes(w []uint32, bits int) {
-	borrow := uint32(0)
-	for i, one := range ones(len(w), bits) {
-		if i*32%bits == 0 {
-			borrow = 0
-		}
-		w[i], borrow = mathbits.Sub32(w[i], one, borrow)
+		w[i], carry = op(w[i], one, carry)
 	}
 }
 

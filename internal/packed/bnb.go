@@ -147,7 +147,7 @@ func encodeNF4(s *Scheme, out, in int, rows Rows, _ *Shared) ([]tensor.Tensor, e
 	packed, absmax := make([]byte, n/2), make([]float32, 0, ceil(n, nf4Block))
 	block, row := make([]float32, 0, nf4Block), make([]float32, in)
 	flush := func(at int) {
-		top := magnitude(block)
+		top := qtype.Magnitude(block)
 		absmax = append(absmax, top)
 		for i, w := range block {
 			code := byte(7) // 0
@@ -211,7 +211,7 @@ func quantizeAbsmax(absmax []float32) (codes []byte, nested []float32, offset fl
 		for i := range rest {
 			rest[i] -= offset
 		}
-		top := magnitude(rest)
+		top := qtype.Magnitude(rest)
 		nested = append(nested, top)
 		for _, a := range rest {
 			v := float32(0)

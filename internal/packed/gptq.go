@@ -2,6 +2,7 @@ package packed
 
 import (
 	"fmt"
+	mathbits "math/bits"
 	"slices"
 
 	"tune/internal/grouped"
@@ -61,7 +62,7 @@ func (c *Config) unpackGPTQ(p parts, codes bool) (*grouped.Linear, error) {
 	for g := range groups {
 		w := zeros[g*perRow:][:perRow]
 		if !c.V2 {
-			addOnes(w, l.Bits)
+			shiftZeros(w, l.Bits, mathbits.Add32)
 		}
 		unpack(row, w, l.Bits)
 		for o, z := range row {
@@ -129,7 +130,7 @@ func packGPTQ(l *grouped.Linear, v2 bool) ([]tensor.Tensor, error) {
 		w := qzeros[g*perRow:][:perRow]
 		pack(w, row, l.Bits)
 		if !v2 {
-			subtractOnes(w, l.Bits)
+			shiftZeros(w, l.Bits, mathbits.Sub32)
 		}
 	}
 	idx := make([]uint32, l.In)

@@ -58,11 +58,7 @@ func (g *grid) atLeast(scale float32) float32 {
 
 // symmetric: scale = max|w| / ((2^bits - 1)/2), code = round(w/scale) + 2^(bits-1); halves are rounded to even.
 func (g *grid) symmetric(codes []uint8, w []float32) (scale float32) {
-	var top float32
-	for _, v := range w {
-		top = max(top, float32(math.Abs(float64(v))))
-	}
-	scale = g.atLeast(g.round(g.round(top) / (float32(int(1)<<g.bits-1) / 2)))
+	scale = g.atLeast(g.round(g.round(qtype.Magnitude(w)) / (float32(int(1)<<g.bits-1) / 2)))
 	low, high := -float32(int(1)<<(g.bits-1)), float32(int(1)<<(g.bits-1)-1)
 	for i, v := range w {
 		q := float32(math.RoundToEven(float64(g.round(g.round(v) / scale))))

@@ -21,7 +21,7 @@ func rowsOf(t testing.TB, x tensor.Tensor) (Rows, float32) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(dst []float32, o int) error { copy(dst, f[o*len(dst):]); return nil }, magnitude(f)
+	return func(dst []float32, o int) error { copy(dst, f[o*len(dst):]); return nil }, qtype.Magnitude(f)
 }
 
 // sameParts encodes a weight and compares all tensors with those of a file.

@@ -87,7 +87,7 @@ func encodeFP8(s *Scheme, out, in int, rows Rows, _ *Shared) ([]tensor.Tensor, e
 			c1 := min(c0+wide, in)
 			var top float32
 			for r := range n {
-				top = max(top, magnitude(x[r*in+c0:r*in+c1]))
+				top = max(top, qtype.Magnitude(x[r*in+c0:r*in+c1]))
 			}
 			g := grid{arith: s.DType, scale: s.DType}
 			scale := g.atLeast(g.round(g.round(top) / 448))
@@ -100,13 +100,6 @@ func encodeFP8(s *Scheme, out, in int, rows Rows, _ *Shared) ([]tensor.Tensor, e
 		}
 	}
 	return []tensor.Tensor{raw("weight", qtype.F8_E4M3, []int{out, in}, codes), floats("weight_scale", s.DType, []int{ceil(out, high), cols}, scales)}, nil
-}
-
-func magnitude(x []float32) (top float32) {
-	for _, v := range x {
-		top = max(top, float32(math.Abs(float64(v))))
-	}
-	return top
 }
 
 // toE4M3 rounds to the nearest 8-bit float with 4 exponent bits, halves to even, at most 448.
@@ -164,7 +157,7 @@ var nvfp4 = &store{
 		e4m3 := qtype.F8_E4M3.Row()
 		packed, scales := make([]byte, out*in/2), make([]byte, out*in/16)
 		err := encodeFP4(out, in, 16, rows, packed, func(o, k int, w []float32) float32 {
-			code := toE4M3(global * g.round(g.round(magnitude(w))/6))
+			code := toE4M3(global * g.round(g.round(qtype.Magnitude(w))/6))
 			if code == 0 {
 				code = toE4M3(0.125) // the epsilon of F8_E4M3
 			}
@@ -188,7 +181,7 @@ var mxfp4 = &store{
 		g := grid{arith: s.DType}
 		packed, scales := make([]byte, out*in/2), make([]byte, out*in/32)
 		err := encodeFP4(out, in, 32, rows, packed, func(o, k int, w []float32) float32 {
-			top := math.Float32bits(g.round(magnitude(w)))
+			top := math.Float32bits(g.round(qtype.Magnitude(w)))
 			e := max(int((top+1<<21)>>23)-2, 0)
 			scales[o*(in/32)+k] = byte(e)
 			return float32(math.Exp2(float64(e - 127)))

@@ -120,6 +120,9 @@ func (s *Scheme) compressedConfig(f Facts) map[string]any {
 		"sparsity_config": map[string]any{}, "transform_config": map[string]any{}}
 }
 
+// DTypeName is what config.json calls a float type, "" for others.
+func DTypeName(t qtype.Type) string { return dtypeNames[t] }
+
 // DTypeOf is the float type that config.json calls by a name such as bfloat16; false for others.
 func DTypeOf(name string) (qtype.Type, bool) {
 	for t, n := range dtypeNames {

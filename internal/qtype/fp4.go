@@ -51,7 +51,7 @@ func encodeMXFP4(dst []byte, src []float32) {
 	var codes [32]uint8
 	for ; len(src) > 0; dst, src = dst[17:], src[32:] {
 		var e byte
-		if top := magnitude(src[:32]); top > 0 {
+		if top := Magnitude(src[:32]); top > 0 {
 			e = byte(int32(math.Floor(float64(float32(math.Log2(float64(top)))))) - 2 + 127)
 		}
 		dst[0] = e
@@ -107,7 +107,7 @@ func encodeNVFP4(dst []byte, src []float32) {
 	for ; len(src) > 0; dst, src = dst[36:], src[64:] {
 		for g := range 4 {
 			x := src[16*g:][:16]
-			dst[g] = toUE4M3(magnitude(x) / 6)
+			dst[g] = toUE4M3(Magnitude(x) / 6)
 			fp4Codes(codes[:], x, fromUE4M3(dst[g]))
 			for j := range 8 {
 				dst[4+8*g+j] = codes[j] | codes[j+8]<<4

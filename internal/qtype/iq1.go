@@ -112,7 +112,7 @@ func splitIQ1_S(r *splitRun) (scale float32, a, b, shift int) {
 
 // groupIQ1_S finds scale, shift (0 up, 1 down) and points of 32 values; false for a zero group.
 func groupIQ1_S(x, w []float32, index *[4]uint16) (scale float32, shift int, ok bool) {
-	if !(magnitude(x) >= 1e-12) {
+	if !(Magnitude(x) >= 1e-12) {
 		return 0, 0, false
 	}
 	var order [32]int
@@ -260,7 +260,7 @@ func (t *termsIQ1_M) split() (scale float32, a, b, pair int) {
 
 // groupIQ1_M finds scale, pair of shifts and points of 16 values; false for a zero group.
 func groupIQ1_M(x, w []float32, index *[2]uint16) (scale float32, pair int, ok bool) {
-	if !(magnitude(x) >= 1e-7) {
+	if !(Magnitude(x) >= 1e-7) {
 		return 0, 0, false
 	}
 	var order [16]int

@@ -75,7 +75,7 @@ func encodeQ8_0(dst []byte, src []float32) {
 // codesQ8Plain scales by the reciprocal of d = max|x|/127 and rounds half away from zero. A reciprocal that overflows
 // (subnormal d) gives code 0, as the conversion on x86 does.
 func codesQ8Plain(x *[32]float32, codes *[32]byte) (d float32) {
-	d = magnitude(x[:]) / 127
+	d = Magnitude(x[:]) / 127
 	inv := inverse(d)
 	if !(inv <= math.MaxFloat32) {
 		clear(codes[:])
@@ -89,8 +89,8 @@ func codesQ8Plain(x *[32]float32, codes *[32]byte) (d float32) {
 	return d
 }
 
-// magnitude is the largest absolute value.
-func magnitude(x []float32) float32 {
+// Magnitude is the largest absolute value.
+func Magnitude(x []float32) float32 {
 	var top uint32 // bits of non-negative floats are ordered like the floats
 	for _, v := range x {
 		top = max(top, math.Float32bits(v)&^(1<<31))

@@ -15,7 +15,7 @@ var trits5 = [3]struct{ first, count, start, values int }{{0, 32, 0, 5}, {32, 16
 // one trit after the other; half d.
 func encodeTQ1_0(dst []byte, src []float32) {
 	for ; len(src) > 0; dst, src = dst[54:], src[256:] {
-		d := magnitude(src[:256])
+		d := Magnitude(src[:256])
 		inv := inverse(d)
 		putF16(dst[52:], d)
 		for _, r := range trits5 {
@@ -50,7 +50,7 @@ func decodeTQ1_0(dst []float32, src []byte) {
 // encodeTQ2_0: 64 bytes, bits 2n of 32 bytes hold values 32n ... of each half block; half d.
 func encodeTQ2_0(dst []byte, src []float32) {
 	for ; len(src) > 0; dst, src = dst[66:], src[256:] {
-		d := magnitude(src[:256])
+		d := Magnitude(src[:256])
 		inv := inverse(d)
 		putF16(dst[64:], d)
 		for half := range 2 {
@@ -109,7 +109,7 @@ func decodeQ1_0(dst []float32, src []byte) {
 // encodeQ2_0: half d, the largest magnitude, and 64 codes of 2 bits, value (code - 1)·d.
 func encodeQ2_0(dst []byte, src []float32) {
 	for ; len(src) > 0; dst, src = dst[18:], src[64:] {
-		d := magnitude(src[:64])
+		d := Magnitude(src[:64])
 		inv := inverse(d)
 		putF16(dst, d)
 		clear(dst[2:18])

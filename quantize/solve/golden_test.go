@@ -3,6 +3,8 @@ package solve
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -22,14 +24,19 @@ type variant struct {
 	Margin float64 `json:"smallest_distance_to_a_rounding_boundary"`
 }
 
-// problem of solver.json.
+// sizes of a problem of solver.json, and where its numbers come from.
+type sizes struct {
+	Name  string `json:"name"`
+	Seed  uint64 `json:"seed"`
+	Out   int    `json:"out"`
+	In    int    `json:"in"`
+	Rows  int    `json:"rows_x"`
+	Group int    `json:"group"`
+}
+
+// problem for GPTQ.
 type problem struct {
-	Name   string    `json:"name"`
-	Seed   uint64    `json:"seed"`
-	Out    int       `json:"out"`
-	In     int       `json:"in"`
-	Rows   int       `json:"rows_x"`
-	Group  int       `json:"group"`
+	sizes
 	Bits   int       `json:"bits"`
 	Block  int       `json:"block"`
 	Damp   float64   `json:"damp"`
@@ -49,12 +56,7 @@ type problem struct {
 }
 
 type awqProblem struct {
-	Name   string    `json:"name"`
-	Seed   uint64    `json:"seed"`
-	Out    int       `json:"out"`
-	In     int       `json:"in"`
-	Rows   int       `json:"rows_x"`
-	Group  int       `json:"group"`
+	sizes
 	Duo    bool      `json:"duo_scaling"`
 	Plain  float64   `json:"rtn_asym_loss"`
 	Losses []float64 `json:"losses"`
@@ -126,15 +128,23 @@ func outputError(w []float32, l *grouped.Linear, x []float64, rows int) (sum flo
 
 func relative(a, b float64) float64 { return math.Abs(a-b) / math.Max(math.Abs(b), 1e-300) }
 
-// goldens are in the shared folder, some of them here too.
-func goldens(t *testing.T, name string) string {
-	if own := filepath.Join("testdata", name); exists(own) {
-		return own
+// open reads what the reference found and generates weights (Out, In) and inputs (Rows, In). Goldens are in the shared folder, some
+// of them here too.
+func (p *sizes) open(t *testing.T) (found *safetensors.File, w []float32, x []float64) {
+	name := p.Name + ".safetensors"
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = os.ReadFile(testkit.Shared(t, "gptqgold/solver/"+name))
 	}
-	return testkit.Shared(t, "gptqgold/solver/"+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err = safetensors.Parse(p.Name, data); err != nil {
+		t.Fatal(err)
+	}
+	w, x = generate(p.Seed, p.Out, p.In, p.Rows)
+	return found, w, x
 }
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func readProblems(t *testing.T, v any) {
 	b, err := os.ReadFile("testdata/solver.json")
@@ -170,15 +180,7 @@ func TestSolverGoldens(t *testing.T) {
 	defer pool.Close()
 	for _, p := range all.GPTQ {
 		t.Run(p.Name, func(t *testing.T) {
-			data, err := os.ReadFile(goldens(t, p.Name+".safetensors"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			file, err := safetensors.Parse(p.Name, data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w, x := generate(p.Seed, p.Out, p.In, p.Rows)
+			file, w, x := p.open(t)
 			sum := 0.0
 			for _, v := range x {
 				sum += v
@@ -326,15 +328,7 @@ func TestAWQGoldens(t *testing.T) {
 	for _, p := range all.AWQ {
 		kind := map[bool]string{true: "duo", false: "plain"}[p.Duo]
 		t.Run(p.Name+" "+kind, func(t *testing.T) {
-			data, err := os.ReadFile(goldens(t, p.Name+".safetensors"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			file, err := safetensors.Parse(p.Name, data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w, x := generate(p.Seed, p.Out, p.In, p.Rows)
+			file, w, x := p.open(t)
 			g := NewGram(p.In)
 			g.AddExact(x, p.Rows, pool)
 			mean := make([]float64, p.In)
