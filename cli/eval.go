@@ -411,7 +411,7 @@ func (e *env) evalShow(c *cli.Context) error {
 	if j.Shots != nil {
 		t.Shots = j.Shots
 	}
-	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", task.JSON(t.Raw, 2), or(t.Licence(), "not known here"))
+	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", chat.JSON(t.Raw, 2, false), or(t.Licence(), "not known here"))
 	if len(j.Sources.Folders) == 0 {
 		fmt.Fprintln(e.stdout, "--data DIR shows the requests as well")
 		return nil
@@ -431,7 +431,7 @@ func (e *env) evalShow(c *cli.Context) error {
 		fmt.Fprintln(e.stderr, "note:", n)
 	}
 	item := set.Items[c.Int("doc")]
-	fmt.Fprintf(e.stdout, "documents: %d\ndocument %d: %s\n", len(loaded.Docs), item.ID, task.JSON(item.Doc, 0))
+	fmt.Fprintf(e.stdout, "documents: %d\ndocument %d: %s\n", len(loaded.Docs), item.ID, chat.JSON(item.Doc, 0, false))
 	last := ""
 	for i, r := range item.Requests {
 		if i == 0 || r.Context != last {

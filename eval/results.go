@@ -115,7 +115,7 @@ func (b *builder) add(set *task.Set, scored []task.Scored, facts *report.TaskFac
 func version(v any) any {
 	switch v.(type) {
 	case int64, float64:
-		return json.Number(task.JSON(v, 0))
+		return json.Number(chat.JSON(v, 0, false))
 	}
 	return v
 }
@@ -123,25 +123,22 @@ func version(v any) any {
 // resolved is the definition of a task as JSON, with the number of examples.
 func resolved(set *task.Set) string {
 	d := chat.NewDict()
-	for _, k := range set.Raw.Keys() {
-		v, _ := set.Raw.Get(k)
-		d.Set(k, v)
-	}
+	d.Update(set.Raw)
 	shots := 0
 	if set.Shots != nil {
 		shots = *set.Shots
 	}
 	d.Set("num_fewshot", int64(shots))
-	return task.JSON(d, 0)
+	return chat.JSON(d, 0, false)
 }
 
 // samplesOf makes the lines of a task's samples file.
 func samplesOf(set *task.Set, scored []task.Scored) []report.Sample {
 	var out []report.Sample
 	for _, x := range scored {
-		doc := task.JSON(x.Doc, 0)
-		s := report.Sample{DocID: x.ID, Doc: json.RawMessage(doc), Target: task.Text(x.Target), Filter: x.Filter, Values: map[string]any{},
-			DocHash: *hash(task.JSON(x.Doc, 2)), PromptHash: *hash(x.Requests[0].Context), TargetHash: *hash(task.Text(x.Target)), Cluster: set.Cluster(x.Doc)}
+		doc := chat.JSON(x.Doc, 0, false)
+		s := report.Sample{DocID: x.ID, Doc: json.RawMessage(doc), Target: chat.Str(x.Target), Filter: x.Filter, Values: map[string]any{},
+			DocHash: *hash(chat.JSON(x.Doc, 2, false)), PromptHash: *hash(x.Requests[0].Context), TargetHash: *hash(chat.Str(x.Target)), Cluster: set.Cluster(x.Doc)}
 		var resps, filtered []any
 		for i := 0; i < len(x.Requests); i += set.Repeats {
 			r := x.Requests[i]
@@ -150,7 +147,7 @@ func samplesOf(set *task.Set, scored []task.Scored) []report.Sample {
 			case ask.Rolling:
 				args = args[:1]
 			case ask.Generate:
-				args[1] = json.RawMessage(task.JSON(set.Generation, 0))
+				args[1] = json.RawMessage(chat.JSON(set.Generation, 0, false))
 			}
 			s.Arguments = append(s.Arguments, args)
 			var all []any
@@ -182,9 +179,9 @@ func samplesOf(set *task.Set, scored []task.Scored) []report.Sample {
 func response(kind ask.Kind, a ask.Answer) any {
 	switch kind {
 	case ask.LogLikelihood:
-		return []string{task.Text(a.LogProb), task.Text(a.Greedy)}
+		return []string{chat.Str(a.LogProb), chat.Str(a.Greedy)}
 	case ask.Rolling:
-		return task.Text(a.LogProb)
+		return chat.Str(a.LogProb)
 	}
 	return a.Text
 }

@@ -55,7 +55,7 @@ func passKs(o *chat.Dict) ([]int, error) {
 	for _, x := range list {
 		k, ok := x.(int64)
 		if !ok || k < 1 {
-			return nil, fmt.Errorf("k: expected counts, found %s", pyRepr(v))
+			return nil, fmt.Errorf("k: expected counts, found %s", chat.Repr(v))
 		}
 		out = append(out, int(k))
 	}
@@ -71,7 +71,7 @@ func passAt1(ctx context.Context, gold string, answers []string, _ *chat.Dict, e
 // humanevalProgram is the beginning that the task gave, and the answer.
 func humanevalProgram(answer string, d Doc) string {
 	prompt, _ := d.Get("prompt")
-	return pyString(prompt) + answer
+	return chat.Str(prompt) + answer
 }
 
 func humanevalFenced(answer string, d Doc) string {

@@ -241,7 +241,7 @@ func parseConfig(file string, d *chat.Dict) (*Config, error) {
 		f.at = file + ": task " + c.Name
 	}
 	if n := f.any("dataset_name"); n != nil {
-		c.DatasetName = pyString(n)
+		c.DatasetName = chat.Str(n)
 	}
 	if c.Alias == "" {
 		c.Alias = c.Name
@@ -323,7 +323,7 @@ func (c *Config) filters(f *fields) {
 		for _, s := range p.Steps {
 			name, _ := s.Get("function")
 			if text, _ := name.(string); filterTable[text] == nil {
-				f.bad("filter_list[%d]: no filter %q%s", i, pyString(name), closest(pyString(name), keysOf(filterTable)))
+				f.bad("filter_list[%d]: no filter %q%s", i, chat.Str(name), closest(chat.Str(name), keysOf(filterTable)))
 			}
 		}
 		if p.Name == "" || len(p.Steps) == 0 {

@@ -2,11 +2,8 @@ package task
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -165,18 +162,25 @@ func (s Sources) named(c *Config) (*located, error) {
 	return l, nil
 }
 
+// below finds a file of a data folder, or of the folder that the first part of its name stands for.
+func below(root, name string) (path string, ok bool) {
+	_, inner, _ := strings.Cut(name, "/")
+	for _, p := range []string{filepath.Join(root, name), filepath.Join(root, inner)} {
+		if _, err := os.Stat(p); err == nil {
+			return p, true
+		}
+	}
+	return "", false
+}
+
 // layout looks for the files of a known data set in the data folders; nil when none has any.
 func (s Sources) layout(c *Config, k *known) (*located, error) {
 	for _, root := range s.Folders {
 		l := &located{from: s, c: c, files: map[string][]string{}, where: k.where}
 		for split, names := range k.files {
 			for _, name := range names {
-				_, inner, _ := strings.Cut(name, "/")
-				for _, p := range []string{filepath.Join(root, name), filepath.Join(root, inner)} {
-					if _, err := os.Stat(p); err == nil {
-						l.files[split] = append(l.files[split], p)
-						break
-					}
+				if p, ok := below(root, name); ok {
+					l.files[split] = append(l.files[split], p)
 				}
 			}
 		}
@@ -188,7 +192,7 @@ func (s Sources) layout(c *Config, k *known) (*located, error) {
 			if l.c, err = c.with(k.set); err != nil {
 				return nil, err
 			}
-			l.notes = append(l.notes, fmt.Sprintf("%s: the files of %s have a layout of their own; set for them: %s", c.Name, root, JSON(k.set, 0)))
+			l.notes = append(l.notes, fmt.Sprintf("%s: the files of %s have a layout of their own; set for them: %s", c.Name, root, chat.JSON(k.set, 0, false)))
 		}
 		return s.reduced(l.c, l)
 	}
@@ -197,14 +201,7 @@ func (s Sources) layout(c *Config, k *known) (*located, error) {
 
 // with returns the task with other keys.
 func (c *Config) with(keys *chat.Dict) (*Config, error) {
-	d := chat.NewDict()
-	for _, from := range []*chat.Dict{c.Raw, keys} {
-		for _, k := range from.Keys() {
-			v, _ := from.Get(k)
-			d.Set(k, v)
-		}
-	}
-	changed, err := parseConfig(c.File, d)
+	changed, err := parseConfig(c.File, merged(c.Raw, keys))
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +282,6 @@ func (l *located) read(split string) (docs []Doc, digest string, err error) {
 	if files == nil {
 		return nil, "", fmt.Errorf("task %s: %w: the data set has no split %q, only %s", l.c.Name, ErrNoData, split, strings.Join(keysOf(l.files), ", "))
 	}
-	h := sha256.New()
 	for _, file := range files {
 		rows, err := l.from.rows(file)
 		if err != nil {
@@ -297,11 +293,10 @@ func (l *located) read(split string) (docs []Doc, digest string, err error) {
 				if !ok {
 					return nil, "", fmt.Errorf("task %s: %s: no column %s, only %s", l.c.Name, file, l.where, strings.Join(row.Keys(), ", "))
 				}
-				if pyString(v) != l.c.DatasetName {
+				if chat.Str(v) != l.c.DatasetName {
 					continue
 				}
 			}
-			io.WriteString(h, JSON(row, 0)+"\n")
 			docs = append(docs, row)
 		}
 	}
@@ -312,7 +307,7 @@ func (l *located) read(split string) (docs []Doc, digest string, err error) {
 		}
 		return nil, "", fmt.Errorf("task %s: %w: no rows%s in %s", l.c.Name, ErrNoData, what, strings.Join(files, ", "))
 	}
-	return docs, hex.EncodeToString(h.Sum(nil)), nil
+	return docs, digestOf(docs), nil
 }
 
 // ErrNoData is in errors that say that a task's data is not there.

@@ -94,7 +94,7 @@ func (t *Task) target(doc Doc, field any) (any, error) {
 		return n, nil
 	}
 	if len(s) >= 2 && s[0] == '[' && s[len(s)-1] == ']' {
-		if list, err := literal(s); err == nil {
+		if list, err := chat.Literal(s); err == nil {
 			return list, nil
 		}
 	}
@@ -108,7 +108,7 @@ func (t *Task) choices(doc Doc, field any) ([]string, error) {
 		return nil, err
 	}
 	if rendered {
-		if v, err = literal(v.(string)); err != nil {
+		if v, err = chat.Literal(v.(string)); err != nil {
 			return nil, t.failed("doc_to_choice", err)
 		}
 	}
@@ -126,7 +126,7 @@ func (t *Task) choices(doc Doc, field any) ([]string, error) {
 	}
 	out := make([]string, len(list))
 	for i, x := range list {
-		out[i] = pyString(x)
+		out[i] = chat.Str(x)
 	}
 	if len(out) == 0 {
 		return nil, t.failed("doc_to_choice", fmt.Errorf("expected choices, found none"))
@@ -143,7 +143,7 @@ func (t *Task) optional(doc Doc, key string, field any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return pyString(v), nil
+	return chat.Str(v), nil
 }
 
 // Query is the text of a document that a training set would hold if it held the document.
@@ -163,7 +163,7 @@ func (t *Task) Query(doc Doc) (string, error) {
 		}
 		return list[n], nil
 	}
-	return pyString(v), nil
+	return chat.Str(v), nil
 }
 
 // Cluster is the text of the column that the task names in its metadata as cluster, "" without one: documents that
@@ -172,11 +172,8 @@ func (t *Task) Cluster(doc Doc) string {
 	name, _ := t.Metadata.Get("cluster")
 	if column, ok := name.(string); ok {
 		if v, ok := doc.Get(column); ok {
-			return pyString(v)
+			return chat.Str(v)
 		}
 	}
 	return ""
 }
-
-// Text is a value as Python's str() writes it.
-func Text(v any) string { return pyString(v) }

@@ -22,7 +22,7 @@ var filterTable = map[string]func(o *chat.Dict) (filter, error){
 	"take_first_k":       func(o *chat.Dict) (filter, error) { k, err := count(o, "k"); return takeFirst(k), err },
 	"majority_vote":      func(*chat.Dict) (filter, error) { return majority, nil },
 	"remove_whitespace":  func(*chat.Dict) (filter, error) { return each(strings.TrimSpace), nil },
-	"lowercase":          func(*chat.Dict) (filter, error) { return each(pyLower), nil },
+	"lowercase":          func(*chat.Dict) (filter, error) { return each(chat.Lower), nil },
 	"uppercase":          func(*chat.Dict) (filter, error) { return each(strings.ToUpper), nil },
 	"map":                mapFilter,
 	"regex":              regexFilter,
@@ -68,7 +68,7 @@ func count(o *chat.Dict, key string) (int, error) {
 	v, _ := o.Get(key)
 	n, ok := v.(int64)
 	if !ok || n < 1 {
-		return 0, fmt.Errorf("%s: expected a count, found %s", key, pyRepr(v))
+		return 0, fmt.Errorf("%s: expected a count, found %s", key, chat.Repr(v))
 	}
 	return int(n), nil
 }
@@ -79,9 +79,9 @@ func mapFilter(o *chat.Dict) (filter, error) {
 	unset := f.any("default_value")
 	return each(func(a string) string {
 		if v, ok := table.Get(a); ok {
-			return pyString(v)
+			return chat.Str(v)
 		}
-		return pyString(unset)
+		return chat.Str(unset)
 	}), f.err()
 }
 
@@ -168,7 +168,7 @@ func choiceRegexFilter(o *chat.Dict) (filter, error) {
 			}
 		}
 		if lower {
-			s = pyLower(s)
+			s = chat.Lower(s)
 		}
 		if bare {
 			s = strings.Map(func(c rune) rune {
@@ -206,7 +206,7 @@ func findChoices(r regexOptions, answers []string, choices []any, plain func(str
 	var texts, letters []string
 	byText, byLetter := map[string]string{}, map[string]string{}
 	for i, c := range choices {
-		text, err := plain(strings.TrimSpace(pyString(c)))
+		text, err := plain(strings.TrimSpace(chat.Str(c)))
 		if err != nil {
 			return nil, err
 		}

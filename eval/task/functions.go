@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"tune/internal/chat"
@@ -80,6 +79,13 @@ func (f Function) known() bool { _, ok := functionTable[f.String()]; return ok }
 // FunctionNames lists the functions that task files may name, sorted.
 func FunctionNames() []string { return keysOf(functionTable) }
 
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // text of a column.
 func column(d Doc, name string) (string, error) {
 	v, ok := d.Get(name)
@@ -109,16 +115,21 @@ func columnTexts(d Doc, name string) ([]string, error) {
 	return out, nil
 }
 
+// merged is a copy of the first mapping with the keys of the others set.
+func merged(all ...*chat.Dict) *chat.Dict {
+	d := chat.NewDict()
+	for _, from := range all {
+		d.Update(from)
+	}
+	return d
+}
+
 // eachDoc changes documents one by one; the change gets a copy.
 func eachDoc(change func(d Doc) error) func([]Doc) ([]Doc, error) {
 	return func(docs []Doc) ([]Doc, error) {
 		out := make([]Doc, len(docs))
 		for i, d := range docs {
-			out[i] = chat.NewDict()
-			for _, k := range d.Keys() {
-				v, _ := d.Get(k)
-				out[i].Set(k, v)
-			}
+			out[i] = merged(d)
 			if err := change(out[i]); err != nil {
 				return nil, fmt.Errorf("row %d: %w", i, err)
 			}
@@ -133,7 +144,7 @@ func lowerFirst(s string) string {
 	if n == 0 {
 		return s
 	}
-	return pyLower(string(r)) + s[n:]
+	return chat.Lower(string(r)) + s[n:]
 }
 
 // copaText is the premise without its full stop, and a word that asks for the cause or the effect.
@@ -244,7 +255,7 @@ func hellaswagDoc(d Doc) error {
 			return err
 		}
 	}
-	query, err := plain(parts[0] + ": " + parts[1] + " " + capitalize(parts[2]))
+	query, err := plain(parts[0] + ": " + parts[1] + " " + chat.Capitalize(parts[2]))
 	if err != nil {
 		return err
 	}
@@ -261,18 +272,9 @@ func hellaswagDoc(d Doc) error {
 	d.Set("query", query)
 	d.Set("choices", choices)
 	label, _ := d.Get("label")
-	gold, err := literal(pyString(label))
+	gold, err := chat.Literal(chat.Str(label))
 	d.Set("gold", gold)
 	return err
-}
-
-// capitalize is Python's: the first letter in title case, the others in lower case.
-func capitalize(s string) string {
-	r, n := utf8.DecodeRuneInString(s)
-	if n == 0 {
-		return s
-	}
-	return string(unicode.ToTitle(r)) + pyLower(s[n:])
 }
 
 var upperPronouns = []string{"A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their"}
@@ -296,7 +298,7 @@ func wscDoc(d Doc) error {
 	text = strings.ReplaceAll(text, "  ", " ")
 	runes := []rune(text)
 	if !ok || at < 2 || at > int64(len(runes)) {
-		return fmt.Errorf("column pronoun_loc: expected a place in the text, found %s", pyRepr(v))
+		return fmt.Errorf("column pronoun_loc: expected a place in the text, found %s", chat.Repr(v))
 	}
 	out := make([]any, len(options))
 	for i, o := range options {
@@ -324,7 +326,7 @@ func mc2Results(d Doc, r results) ([]Named, error) {
 	l, _ := targets.Get("labels")
 	labels, ok := l.([]any)
 	if !ok || len(labels) != len(r.answers) {
-		return nil, fmt.Errorf("column mc2_targets: expected %d labels, found %s", len(r.answers), pyRepr(l))
+		return nil, fmt.Errorf("column mc2_targets: expected %d labels, found %s", len(r.answers), chat.Repr(l))
 	}
 	probs := make([]float64, len(labels))
 	for i, a := range r.answers {

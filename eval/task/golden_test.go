@@ -166,7 +166,7 @@ func compareRequests(t *testing.T, g golden, s *Set) {
 				}
 				pairs = append(pairs, []any{r.Context, continuation})
 			}
-			io.WriteString(h, JSON(pairs, 0))
+			io.WriteString(h, chat.JSON(pairs, 0, false))
 			if got := hexSHA256(item.Requests[0].Context); got != g.PromptHashes[n] {
 				t.Errorf("document %d: another first context: %q", item.ID, item.Requests[0].Context)
 			}
@@ -231,11 +231,11 @@ func compareSamples(t *testing.T, g golden, scored []Scored) {
 			t.Fatalf("no document %d with filter %s", want.DocID, want.Filter)
 		}
 		x := scored[i]
-		if got := pyString(x.Target); got != want.Target {
+		if got := chat.Str(x.Target); got != want.Target {
 			t.Errorf("document %d: target %q, want %q", x.ID, got, want.Target)
 		}
-		if got := hexSHA256(JSON(x.Doc, 2)); got != want.DocHash {
-			t.Errorf("document %d: another row: %s", x.ID, JSON(x.Doc, 0))
+		if got := hexSHA256(chat.JSON(x.Doc, 2, false)); got != want.DocHash {
+			t.Errorf("document %d: another row: %s", x.ID, chat.JSON(x.Doc, 0, false))
 		}
 		if want.Filtered != nil && !slices.Equal(x.Filtered, want.Filtered) {
 			t.Errorf("document %d: filter %s gives %q, want %q", x.ID, x.Filter, x.Filtered, want.Filtered)

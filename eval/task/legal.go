@@ -2,8 +2,6 @@ package task
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -82,11 +80,8 @@ func labelResults(d Doc, r results) ([]Named, error) {
 func (s Sources) find(names ...string) (string, error) {
 	for _, root := range s.Folders {
 		for _, name := range names {
-			_, inner, _ := strings.Cut(name, "/")
-			for _, p := range []string{filepath.Join(root, name), filepath.Join(root, inner)} {
-				if _, err := os.Stat(p); err == nil {
-					return p, nil
-				}
+			if p, ok := below(root, name); ok {
+				return p, nil
 			}
 		}
 	}
@@ -136,7 +131,7 @@ func legalbenchRows(c *Config, s Sources) ([]Doc, error) {
 		}
 		out = append(out, chat.NewDict(chat.Field{Name: "instruction", Value: blocks[0]}, chat.Field{Name: "query", Value: q}, chat.Field{Name: "answer", Value: answer}))
 	}
-	slices.SortFunc(options, func(a, b any) int { return strings.Compare(pyString(a), pyString(b)) })
+	slices.SortFunc(options, func(a, b any) int { return strings.Compare(chat.Str(a), chat.Str(b)) })
 	for _, d := range out {
 		d.Set("options", options)
 	}

@@ -148,14 +148,8 @@ func readEntries(fsys fs.FS, p, prefix string) []*entry {
 	}
 	var out []*entry
 	for _, row := range rows {
-		d := chat.NewDict()
-		for _, from := range []*chat.Dict{keys, row} {
-			for _, k := range from.Keys() {
-				if v, _ := from.Get(k); k != "each" {
-					d.Set(k, v)
-				}
-			}
-		}
+		d := merged(keys, row)
+		d.Delete("each")
 		e := &entry{file: file, keys: d}
 		name, _ := d.Get("task")
 		if g, ok := d.Get("group"); ok {
@@ -211,14 +205,8 @@ func resolve(fsys fs.FS, p, prefix string, depth int) (*chat.Dict, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: include: %w", prefix+p, err)
 	}
-	d := chat.NewDict()
-	for _, from := range []*chat.Dict{base, own} {
-		for _, k := range from.Keys() {
-			if v, _ := from.Get(k); k != "include" {
-				d.Set(k, v)
-			}
-		}
-	}
+	d := merged(base, own)
+	d.Delete("include")
 	return d, nil
 }
 
@@ -290,7 +278,7 @@ func (l *Library) Group(name string) (*Group, error) {
 	f.known([]string{"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "description"}, "a group file")
 	g := &Group{Name: name, Alias: f.text("group_alias", name), Version: "N/A"}
 	if v, ok := f.dict("metadata").Get("version"); ok {
-		g.Version = pyString(v)
+		g.Version = chat.Str(v)
 	}
 	members, _ := f.any("task").([]any)
 	for _, m := range members {

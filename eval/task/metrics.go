@@ -65,7 +65,7 @@ func (o exactOptions) plain(s string) (string, error) {
 		}
 	}
 	if o.noCase {
-		s = pyLower(s)
+		s = chat.Lower(s)
 	}
 	if o.noPunct {
 		s = without(s, punctuation)

@@ -29,14 +29,14 @@ func needleDocuments(c *Config, s Sources) ([]Doc, error) {
 	depths := f.int("depths")
 	lengths, _ := f.any("words").([]any)
 	if depths == nil || *depths < 1 || len(lengths) == 0 {
-		return nil, fmt.Errorf("metadata: expected words: [LENGTH, ...] and depths: COUNT, found %s", JSON(c.Metadata, 0))
+		return nil, fmt.Errorf("metadata: expected words: [LENGTH, ...] and depths: COUNT, found %s", chat.JSON(c.Metadata, 0, false))
 	}
 	draw := rng.New(1234, "needle")
 	var out []Doc
 	for _, l := range lengths {
 		n, ok := l.(int64)
 		if !ok || n < 10 || n > int64(len(words))/2 {
-			return nil, fmt.Errorf("metadata: words: expected numbers from 10 to %d, found %s", len(words)/2, pyRepr(l))
+			return nil, fmt.Errorf("metadata: words: expected numbers from 10 to %d, found %s", len(words)/2, chat.Repr(l))
 		}
 		for k := range *depths {
 			i := uint64(len(out))

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"tune/eval/ask"
+	"tune/internal/chat"
 )
 
 // Options say how documents become requests.
@@ -36,7 +37,7 @@ func (s *sampler) examples(doc Doc, n int) ([]Doc, error) {
 	if t.Fewshot.Sampler == "first_n" {
 		var out []Doc
 		for _, d := range t.shots {
-			if len(out) < n && !(without && equal(d, doc)) {
+			if len(out) < n && !(without && chat.Equal(d, doc)) {
 				out = append(out, d)
 			}
 		}
@@ -51,7 +52,7 @@ func (s *sampler) examples(doc Doc, n int) ([]Doc, error) {
 	}
 	var out []Doc
 	for _, i := range s.rnd.Sample(len(t.shots), draw) {
-		if len(out) < n && !(without && equal(t.shots[i], doc)) {
+		if len(out) < n && !(without && chat.Equal(t.shots[i], doc)) {
 			out = append(out, t.shots[i])
 		}
 	}
@@ -60,7 +61,7 @@ func (s *sampler) examples(doc Doc, n int) ([]Doc, error) {
 	}
 	var others []Doc // rows that equal the document occur more than once
 	for _, d := range t.shots {
-		if !equal(d, doc) {
+		if !chat.Equal(d, doc) {
 			others = append(others, d)
 		}
 	}
@@ -205,7 +206,7 @@ func (t *Task) answerText(a any, choices []string) (string, error) {
 	case nil:
 		return "", nil
 	}
-	return "", t.failed("doc_to_target", fmt.Errorf("expected a text or the number of one of %d choices, found %s", len(choices), pyRepr(a)))
+	return "", t.failed("doc_to_target", fmt.Errorf("expected a text or the number of one of %d choices, found %s", len(choices), chat.Repr(a)))
 }
 
 // turn is a question and, where it has one, its answer or the beginning of one.

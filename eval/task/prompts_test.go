@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tune/eval/ask"
+	"tune/internal/chat"
 	"tune/internal/testkit"
 )
 
@@ -72,15 +73,15 @@ func TestPrompts(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				targets = append(targets, pyString(target))
+				targets = append(targets, chat.Str(target))
 				last = r.Context
 			}
 		}
-		if len(pairs) != want.Requests || hexSHA256(JSON(pairs, 0)) != want.Prompts {
+		if len(pairs) != want.Requests || hexSHA256(chat.JSON(pairs, 0, false)) != want.Prompts {
 			t.Errorf("%s, %d examples, chat %v, turns %v, system %q: other requests; the last one ends in\n%q\nwant\n%q", want.Task, want.Shots, want.Chat, want.MultiTurn,
 				want.System, last[max(0, len(last)-160):], want.Last)
 		}
-		if hexSHA256(JSON(targets, 0)) != want.Targets {
+		if hexSHA256(chat.JSON(targets, 0, false)) != want.Targets {
 			t.Errorf("%s: other targets", want.Task)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"tune/eval/ask"
+	"tune/internal/chat"
 )
 
 // Item is a document with what is asked about it.
@@ -52,7 +53,7 @@ func (t *Task) Requests(o Options) (*Set, error) {
 			return nil, err
 		}
 		for _, r := range list {
-			io.WriteString(h, JSON([]any{r.Context, r.Continuation}, 0))
+			io.WriteString(h, chat.JSON([]any{r.Context, r.Continuation}, 0, false))
 			for k := range t.Repeats {
 				r.Generation.Seed = o.Seed + uint64(k)
 				item.Requests = append(item.Requests, r)
@@ -71,7 +72,7 @@ func (t *Task) Requests(o Options) (*Set, error) {
 func (t *Task) ask(doc Doc, draw *sampler, o Options) ([]ask.Request, error) {
 	if t.Output == Rolling {
 		target, err := t.target(doc, t.Target)
-		return []ask.Request{{Kind: ask.Rolling, Context: pyString(target)}}, err
+		return []ask.Request{{Kind: ask.Rolling, Context: chat.Str(target)}}, err
 	}
 	if t.Turns != nil {
 		return t.conversation(doc, o)
@@ -83,7 +84,7 @@ func (t *Task) ask(doc Doc, draw *sampler, o Options) ([]ask.Request, error) {
 	switch t.Output {
 	case LogLikelihood:
 		target, err := t.target(doc, t.Target)
-		return []ask.Request{{Context: contexts[0], Continuation: pyString(target), Chat: chats[0]}}, err
+		return []ask.Request{{Context: contexts[0], Continuation: chat.Str(target), Chat: chats[0]}}, err
 	case GenerateUntil:
 		g, err := t.generationOf()
 		return []ask.Request{{Kind: ask.Generate, Context: contexts[0], Chat: chats[0], Generation: g}}, err
@@ -106,7 +107,7 @@ func (t *Task) choiceRequests(doc Doc, contexts []string, chats [][]ask.Message,
 			return nil, err
 		}
 		for i, c := range contexts {
-			out = append(out, ask.Request{Context: c, Continuation: delimiter + pyString(target), Chat: chats[i]})
+			out = append(out, ask.Request{Context: c, Continuation: delimiter + chat.Str(target), Chat: chats[i]})
 		}
 		return out, nil
 	}
@@ -184,7 +185,7 @@ func (c *Config) generationOf() (ask.Generation, error) {
 func digestOf(docs []Doc) string {
 	h := sha256.New()
 	for _, d := range docs {
-		io.WriteString(h, JSON(d, 0)+"\n")
+		io.WriteString(h, chat.JSON(d, 0, false)+"\n")
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"tune/eval/ask"
+	"tune/internal/chat"
 )
 
 // Named is the value of a metric for a document: a float64; a Pair, Texts, Brier or []bool where the aggregation needs
@@ -104,7 +105,7 @@ func (s *Set) values(ctx context.Context, x *Scored, env Env) ([]Named, error) {
 	case LogLikelihood:
 		return s.only(map[string]any{"perplexity": x.Answers[0].LogProb, "acc": float64(b2i(x.Answers[0].Greedy))}), nil
 	case Rolling:
-		return s.only(rollingValues(x.Answers[0].LogProb, pyString(x.Target))), nil
+		return s.only(rollingValues(x.Answers[0].LogProb, chat.Str(x.Target))), nil
 	case MultipleChoice:
 		all, err := s.choiceValues(x)
 		return s.only(all), err
@@ -233,10 +234,10 @@ func (s *Set) golds(doc Doc, choices []string) ([]int, error) {
 				}
 			}
 		default:
-			return nil, s.failed("doc_to_target", fmt.Errorf("expected the number of a choice, found %s", pyRepr(x)))
+			return nil, s.failed("doc_to_target", fmt.Errorf("expected the number of a choice, found %s", chat.Repr(x)))
 		}
 		if g < 0 || g >= len(choices) {
-			return nil, s.failed("doc_to_target", fmt.Errorf("expected one of %d choices, found %s", len(choices), pyRepr(x)))
+			return nil, s.failed("doc_to_target", fmt.Errorf("expected one of %d choices, found %s", len(choices), chat.Repr(x)))
 		}
 		out = append(out, g)
 	}
@@ -317,11 +318,11 @@ func (s *Set) goldTexts(x *Scored) ([]string, error) {
 	}
 	list, ok := x.Target.([]any)
 	if !ok || !s.multipleTarget {
-		return []string{pyString(x.Target)}, nil
+		return []string{chat.Str(x.Target)}, nil
 	}
 	var out []string
 	for _, v := range list {
-		out = append(out, pyString(v))
+		out = append(out, chat.Str(v))
 	}
 	if len(out) == 0 {
 		return nil, s.failed("doc_to_target", fmt.Errorf("expected right answers, found none"))

@@ -103,11 +103,7 @@ func (s *Set) judgement(answers [][]ask.Answer) (next [][]ask.Request, judge boo
 			continue
 		}
 		for k := range turns {
-			vars := chat.NewDict()
-			for _, key := range doc.Keys() {
-				v, _ := doc.Get(key)
-				vars.Set(key, v)
-			}
+			vars := merged(doc)
 			var texts []any
 			for _, a := range answers[i] {
 				texts = append(texts, a.Text)
@@ -148,7 +144,7 @@ func (t *Task) turns(doc Doc) ([]string, error) {
 	}
 	out := make([]string, len(list))
 	for i, x := range list {
-		out[i] = pyString(x)
+		out[i] = chat.Str(x)
 	}
 	return out, nil
 }

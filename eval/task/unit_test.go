@@ -93,7 +93,7 @@ func TestFilters(t *testing.T) {
 				pair := p.([]any)
 				got, err := exactMatchMetric([]string{pair[1].(string)}, []string{pair[0].(string)}, o)
 				if want := floatOf(f.any("scores").([]any)[i]); err != nil || got != want {
-					t.Errorf("exact_match %s of %q = %v, %v, want %v", JSON(o, 0), pair, got, err, want)
+					t.Errorf("exact_match %s of %q = %v, %v, want %v", chat.JSON(o, 0, false), pair, got, err, want)
 				}
 			}
 			return
@@ -105,7 +105,7 @@ func TestFilters(t *testing.T) {
 		}
 		got, err := run(f.texts("answers"), f.dict("doc"))
 		if want := f.texts("filtered"); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s gives\n%q, %v, want\n%q", JSON(spec, 0), got, err, want)
+			t.Errorf("%s gives\n%q, %v, want\n%q", chat.JSON(spec, 0, false), got, err, want)
 		}
 	})
 }
@@ -125,27 +125,6 @@ func TestYAML(t *testing.T) {
 	for _, text := range []string{"", "[1]", "a: !python/object x", "a: !function f", "a: [", "a: &x [*x]"} {
 		if _, err := readYAML("a.yaml", []byte(text)); err == nil {
 			t.Errorf("%q was read", text)
-		}
-	}
-}
-
-func TestLiteral(t *testing.T) {
-	for text, want := range map[string]any{
-		`['a', "it's", 'x\n\u00e9']`: []any{"a", "it's", "x\né"}, `[1, -2.5, None, True]`: []any{int64(1), -2.5, nil, true},
-		`(1,)`: []any{int64(1)}, `(1)`: int64(1), ` [ ] `: []any{}, `['a' , ]`: []any{"a"}, `[['a'], []]`: []any{[]any{"a"}, []any{}},
-	} {
-		if got, err := literal(text); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("literal(%q) = %#v, %v, want %#v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "[", "['a", "[1 2]", "['a'] x", "f(1)", `'\x1'`, strings.Repeat("[", 1000)} {
-		if got, err := literal(text); err == nil {
-			t.Errorf("literal(%.20q) = %#v, want an error", text, got)
-		}
-	}
-	for _, s := range []string{"plain", "it's \"both\"", "tab\tnewline\n\\", "\x00\x7f é 東京 \U0001F600"} {
-		if got, err := literal(pyRepr([]any{s})); err != nil || !reflect.DeepEqual(got, []any{s}) {
-			t.Errorf("literal(repr(%q)) = %q, %v", s, got, err)
 		}
 	}
 }
@@ -195,7 +174,7 @@ func TestInstructions(t *testing.T) {
 		}
 		strict, loose := got[1].Value.([]bool)[0], got[3].Value.([]bool)[0]
 		if strict != f.bool("strict") || loose != f.bool("loose") {
-			t.Errorf("%s of %q: strictly %v, loosely %v, want %v, %v", JSON(f.dict("doc"), 0), answer, strict, loose, f.bool("strict"), f.bool("loose"))
+			t.Errorf("%s of %q: strictly %v, loosely %v, want %v, %v", chat.JSON(f.dict("doc"), 0, false), answer, strict, loose, f.bool("strict"), f.bool("loose"))
 		}
 	})
 	if n != 26*31 {

@@ -77,8 +77,8 @@ func TestV03(t *testing.T) {
 			if len(requests) != row.Requests {
 				t.Errorf("%d requests, want %d", len(requests), row.Requests)
 			}
-			if got := hexSHA256(asciiJSON(requests)); got != row.SHA256 {
-				t.Errorf("fingerprint %s, want %s; the first request is %.300s", got, row.SHA256, asciiJSON(requests[0]))
+			if got := hexSHA256(chat.JSON(requests, 0, true)); got != row.SHA256 {
+				t.Errorf("fingerprint %s, want %s; the first request is %.300s", got, row.SHA256, chat.JSON(requests[0], 0, true))
 			}
 			compareV03(t, sets, answers, row.Results)
 		})

@@ -9,6 +9,7 @@ package chat
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -88,6 +89,19 @@ func (d *Dict) Set(key string, v any) {
 		d.keys = append(d.keys, key)
 	}
 	d.values[key] = v
+}
+
+// Delete takes a key out.
+func (d *Dict) Delete(key string) {
+	delete(d.values, key)
+	d.keys = slices.DeleteFunc(d.keys, func(k string) bool { return k == key })
+}
+
+// Update sets all keys of another Dict.
+func (d *Dict) Update(from *Dict) {
+	for _, k := range from.keys {
+		d.Set(k, from.values[k])
+	}
 }
 
 // Template is a parsed template; safe for concurrent use.

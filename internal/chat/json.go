@@ -153,7 +153,7 @@ func isReasoning(key string) bool {
 
 // filterToJSON is json.dumps with ensure_ascii off.
 func filterToJSON(e *evaluator, v any, a arguments) (any, error) {
-	w := &jsonWriter{e: e, item: ", ", colon: ": ", indent: "\x00"}
+	w := &jsonWriter{e: e, item: ", ", colon: ": ", indent: oneLine}
 	ascii, _ := a.arg(0, "ensure_ascii")
 	w.ascii = truth(ascii)
 	if indent, ok := a.arg(1, "indent"); ok && indent != nil {
@@ -179,18 +179,21 @@ func filterToJSON(e *evaluator, v any, a arguments) (any, error) {
 	return text(string(w.b)), nil
 }
 
+// oneLine is the indent of JSON without line breaks.
+const oneLine = "\x00"
+
 type jsonWriter struct {
-	e           *evaluator
+	e           *evaluator // bounds what a template makes; nil: public values, which are as large as they are
 	b           []byte
 	item, colon string
-	indent      string // "\x00": all on one line
+	indent      string
 	ascii       bool
 	sorted      bool
 	counted     int
 }
 
 func (w *jsonWriter) newline(depth int) {
-	if w.indent != "\x00" {
+	if w.indent != oneLine {
 		w.b = append(w.b, '\n')
 		for range depth {
 			w.b = append(w.b, w.indent...)
@@ -198,7 +201,11 @@ func (w *jsonWriter) newline(depth int) {
 	}
 }
 
-func (w *jsonWriter) value(v any, depth int) error {
+// spend counts a value and what was written since the last one.
+func (w *jsonWriter) spend(depth int) error {
+	if w.e == nil {
+		return nil
+	}
 	if depth > maxDepth {
 		return fmt.Errorf("values nested deeper than %d", maxDepth)
 	}
@@ -206,10 +213,14 @@ func (w *jsonWriter) value(v any, depth int) error {
 		return err
 	}
 	w.counted = len(w.b)
-	if err := w.e.step(); err != nil {
+	return w.e.step()
+}
+
+func (w *jsonWriter) value(v any, depth int) error {
+	if err := w.spend(depth); err != nil {
 		return err
 	}
-	switch v := v.(type) {
+	switch v := view(v).(type) {
 	case nil:
 		w.b = append(w.b, "null"...)
 	case bool:
@@ -251,7 +262,10 @@ func (w *jsonWriter) value(v any, depth int) error {
 			return w.value(d.vals[i], depth+1)
 		})
 	default:
-		return fmt.Errorf("object of type %s is not JSON serializable", typeName(v))
+		if w.e != nil {
+			return fmt.Errorf("object of type %s is not JSON serializable", typeName(v))
+		}
+		w.str(fmt.Sprint(v))
 	}
 	return nil
 }

@@ -279,24 +279,26 @@ func (l *lexer) quoted(quote byte) error {
 			if k == len(src) {
 				return fmt.Errorf("string without end")
 			}
-			k += escape(&b, src[k:])
+			n, _ := escape(&b, src[k:])
+			k += n
 		}
 	}
 	return fmt.Errorf("string without end")
 }
 
 // escape writes what the escape sequence behind a backslash stands for and returns how many bytes it has beyond the first.
-func escape(b *strings.Builder, s string) int {
+// It is not ok, and written as it is, without the digits it needs.
+func escape(b *strings.Builder, s string) (n int, ok bool) {
 	plain := map[byte]byte{'n': '\n', 't': '\t', 'r': '\r', 'a': 7, 'b': 8, 'f': 12, 'v': 11, '\\': '\\', '\'': '\'', '"': '"'}
 	if c, ok := plain[s[0]]; ok {
 		b.WriteByte(c)
-		return 0
+		return 0, true
 	}
 	digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[s[0]]
 	if digits > 0 && len(s) > digits {
 		if n, err := strconv.ParseUint(s[1:1+digits], 16, 32); err == nil && n <= unicode.MaxRune {
 			b.WriteRune(rune(n))
-			return digits
+			return digits, true
 		}
 	}
 	octal := 0
@@ -307,13 +309,13 @@ func escape(b *strings.Builder, s string) int {
 	case octal > 0:
 		n, _ := strconv.ParseUint(s[:octal], 8, 32)
 		b.WriteRune(rune(n))
-		return octal - 1
+		return octal - 1, true
 	case s[0] == '\n': // a continued line
-		return 0
+		return 0, true
 	}
 	b.WriteByte('\\')
 	b.WriteByte(s[0])
-	return 0
+	return 0, digits == 0
 }
 
 func (l *lexer) number(rest string) error {

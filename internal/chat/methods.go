@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 )
 
 // method returns a method of a string, list or dict, nil if there is none of that name.
@@ -191,11 +190,11 @@ func stringMethods(name string) stringMethod {
 func caseMethod(name string) func(string) string {
 	switch name {
 	case "lower", "casefold":
-		return strings.ToLower
+		return Lower
 	case "upper":
 		return strings.ToUpper
 	case "capitalize":
-		return capitalize
+		return Capitalize
 	case "title":
 		return title
 	case "swapcase":
@@ -209,11 +208,6 @@ func caseMethod(name string) func(string) string {
 		}
 	}
 	return nil
-}
-
-func capitalize(s string) string {
-	_, n := utf8.DecodeRuneInString(s)
-	return strings.ToUpper(s[:n]) + strings.ToLower(s[n:])
 }
 
 func title(s string) string {

@@ -69,6 +69,3 @@ func filterRegexReplace(e *evaluator, v any, a arguments) (any, error) {
 	}
 	return text(out), e.made(len(out))
 }
-
-// Repr is Python's repr() of a text.
-func Repr(s string) string { return strRepr(s) }

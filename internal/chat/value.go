@@ -282,7 +282,7 @@ func typeName(v any) string {
 
 // toStr is Python's str(); an undefined value is empty.
 func toStr(v any) str {
-	switch v := v.(type) {
+	switch v := view(v).(type) {
 	case str:
 		return v
 	case undefined:
@@ -299,7 +299,7 @@ func writeRepr(b *strings.Builder, v any, depth int) {
 		b.WriteString("...")
 		return
 	}
-	switch v := v.(type) {
+	switch v := view(v).(type) {
 	case nil:
 		b.WriteString("None")
 	case undefined:
@@ -435,6 +435,10 @@ func equalDepth(a, b any, depth int) bool {
 	if depth > maxDepth {
 		return false
 	}
+	if a, ok := a.(*Dict); ok && a == b {
+		return true
+	}
+	a, b = view(a), view(b)
 	if x, ok := asInt(a); ok {
 		if y, ok := asInt(b); ok {
 			return x == y
