@@ -6,11 +6,11 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"tune/eval/ask"
 	"tune/internal/hint"
+	"tune/internal/pyre"
 )
 
 // body is a request of either kind. Pointers are sent even when zero.
@@ -134,7 +134,7 @@ func (x *Model) score(ctx context.Context, q *ask.Request) (ask.Answer, error) {
 	text, border := q.Context, 0
 	if q.Kind == ask.LogLikelihood {
 		text += q.Continuation
-		border = utf8.RuneCountInString(strings.TrimRightFunc(q.Context, unicode.IsSpace))
+		border = utf8.RuneCountInString(strings.TrimRightFunc(q.Context, pyre.IsSpace))
 	}
 	if text == "" {
 		return ask.Answer{Greedy: true}, nil

@@ -3,8 +3,8 @@ package local
 import (
 	"slices"
 	"strings"
-	"unicode"
 
+	"tune/internal/pyre"
 	"tune/internal/tokenizer"
 )
 
@@ -64,7 +64,7 @@ func (x *Model) pair(context, continuation string) (before, after []int32, err e
 		}
 		return []int32{x.prefix}, after, nil
 	}
-	head := strings.TrimRightFunc(context, isSpace)
+	head := strings.TrimRightFunc(context, pyre.IsSpace)
 	if before, err = x.encode(head); err != nil {
 		return nil, nil, err
 	}
@@ -74,9 +74,6 @@ func (x *Model) pair(context, continuation string) (before, after []int32, err e
 	}
 	return before, whole[min(len(before), len(whole)):], nil
 }
-
-// isSpace is Python's str.isspace: Unicode white space and the four separators of ASCII.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // window is a piece of a text that is read at once: tokens of which those from from on are scored.
 type window struct {

@@ -275,11 +275,6 @@ func TestReadings(t *testing.T) {
 			t.Errorf("%+v was accepted", r)
 		}
 	}
-	for text, want := range map[string]int{"": 1, "a": 1, " a": 2, "a b\n": 3, "a\x1cb": 2} { // Python's
-		if got := words(text); got != want {
-			t.Errorf("%q: %d words, want %d", text, got, want)
-		}
-	}
 	// The rolling sum is the request's, by the word and by the byte.
 	const text = "This Agreement shall be governed by the laws of New York.\n"
 	p, err := x.Perplexity(context.Background(), text, Reading{Context: 8, Rolling: true}, nil)

@@ -9,6 +9,7 @@ import (
 
 	"tune/internal/hint"
 	"tune/internal/infer"
+	"tune/internal/pyre"
 	"tune/internal/tokenizer"
 )
 
@@ -77,22 +78,10 @@ func (x *Model) Perplexity(ctx context.Context, text string, r Reading, progress
 	p.Error = p.Perplexity * math.Sqrt(max(square/n-p.NLL*p.NLL, 0)/max(n-1, 1))
 	if r.Rolling && (r.Pieces == 0 || len(pieces) < r.Pieces) {
 		by := func(units int) *float64 { v := sum / float64(units); return &v }
-		p.Word, p.Byte, p.Bits = by(words(text)), by(len(text)), by(len(text))
+		p.Word, p.Byte, p.Bits = by(pyre.Words(text)), by(len(text)), by(len(text))
 		*p.Word, *p.Byte, *p.Bits = math.Exp(*p.Word), math.Exp(*p.Byte), *p.Bits/math.Ln2
 	}
 	return p, nil
-}
-
-// words is len(re.split(r"\s+", text)) of Python: white space at an end makes an empty word.
-func words(text string) int {
-	n := len(strings.FieldsFunc(text, isSpace))
-	if text != strings.TrimLeftFunc(text, isSpace) {
-		n++
-	}
-	if text != strings.TrimRightFunc(text, isSpace) {
-		n++
-	}
-	return max(n, 1)
 }
 
 func (x *Model) pieces(text string, r Reading) (out []window, err error) {

@@ -141,7 +141,7 @@ func sentencesOf(a string) []string {
 		if strings.ContainsRune(".!?。！？", r) {
 			end := i + len(string(r))
 			next := strings.TrimLeft(a[end:], `"'”’)`)
-			if next == "" || unicode.IsSpace([]rune(next)[0]) || r > 127 {
+			if next == "" || pyre.IsSpace([]rune(next)[0]) || r > 127 {
 				out, begin = append(out, a[begin:end]), end
 			}
 		}

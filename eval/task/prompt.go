@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"tune/eval/ask"
 	"tune/internal/chat"
+	"tune/internal/pyre"
 )
 
 // Options say how documents become requests.
@@ -238,7 +238,7 @@ func needsDelimiter(a, b string) bool {
 	}
 	last, _ := utf8.DecodeLastRuneInString(a)
 	first, _ := utf8.DecodeRuneInString(b)
-	return !unicode.IsSpace(last) && !unicode.IsSpace(first)
+	return !pyre.IsSpace(last) && !pyre.IsSpace(first)
 }
 
 // join makes a prompt of messages.

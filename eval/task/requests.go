@@ -5,11 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"unicode"
 	"unicode/utf8"
 
 	"tune/eval/ask"
 	"tune/internal/chat"
+	"tune/internal/pyre"
 )
 
 // Item is a document with what is asked about it.
@@ -128,7 +128,7 @@ func (t *Task) choiceRequests(doc Doc, contexts []string, chats [][]ask.Message,
 
 func endsInSpace(s string) bool {
 	r, _ := utf8.DecodeLastRuneInString(s)
-	return s != "" && unicode.IsSpace(r)
+	return s != "" && pyre.IsSpace(r)
 }
 
 // metric says whether the task reports a metric.

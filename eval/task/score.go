@@ -9,6 +9,7 @@ import (
 
 	"tune/eval/ask"
 	"tune/internal/chat"
+	"tune/internal/pyre"
 )
 
 // Named is the value of a metric for a document: a float64; a Pair, Texts, Brier or []bool where the aggregation needs
@@ -125,24 +126,8 @@ func (s *Set) only(all map[string]any) (out []Named) {
 
 // rollingValues weigh the log-probability of a text by its words and bytes.
 func rollingValues(logProb float64, text string) map[string]any {
-	words := 1
-	inSpace := false
-	for _, r := range text {
-		if space := isPySpace(r); space && !inSpace {
-			words++
-			inSpace = true
-		} else if !space {
-			inSpace = false
-		}
-	}
 	bytes := Pair{logProb, float64(len(text))}
-	return map[string]any{"word_perplexity": Pair{logProb, float64(words)}, "byte_perplexity": bytes, "bits_per_byte": bytes}
-}
-
-// isPySpace is \s of Python's re.
-func isPySpace(r rune) bool {
-	return r >= 9 && r <= 13 || r >= 28 && r <= 32 || r == 0x85 || r == 0xa0 || r == 0x1680 || r >= 0x2000 && r <= 0x200a ||
-		r == 0x2028 || r == 0x2029 || r == 0x202f || r == 0x205f || r == 0x3000
+	return map[string]any{"word_perplexity": Pair{logProb, float64(pyre.Words(text))}, "byte_perplexity": bytes, "bits_per_byte": bytes}
 }
 
 // choiceValues are the metrics of multiple_choice.

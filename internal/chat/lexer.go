@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"tune/internal/pyre"
 )
 
 type tokenKind uint8
@@ -91,9 +93,9 @@ func (l *lexer) step() error {
 	}
 	switch {
 	case sign == '-':
-		data = strings.TrimRightFunc(data, isSpace)
+		data = strings.TrimRightFunc(data, pyre.IsSpace)
 	case sign == 0 && kind != '{' && !l.exact:
-		if k := strings.LastIndexByte(data, '\n') + 1; (k > 0 || l.fresh) && strings.TrimFunc(data[k:], isSpace) == "" {
+		if k := strings.LastIndexByte(data, '\n') + 1; (k > 0 || l.fresh) && strings.TrimFunc(data[k:], pyre.IsSpace) == "" {
 			data = data[:k]
 		}
 	}
@@ -134,7 +136,7 @@ func (l *lexer) after(sign byte, block bool) {
 	rest := l.src[l.i:]
 	switch {
 	case sign == '-':
-		n := len(rest) - len(strings.TrimLeftFunc(rest, isSpace))
+		n := len(rest) - len(strings.TrimLeftFunc(rest, pyre.IsSpace))
 		l.fresh = strings.HasSuffix(l.take(n), "\n")
 	case sign != '+' && block && !l.exact && strings.HasPrefix(rest, "\n"):
 		l.take(1)
@@ -144,11 +146,11 @@ func (l *lexer) after(sign byte, block bool) {
 
 // raw reads {% raw %} ... {% endraw %}, if that is what begins here.
 func (l *lexer) raw() (bool, error) {
-	body := strings.TrimLeftFunc(l.src[l.i:], isSpace)
+	body := strings.TrimLeftFunc(l.src[l.i:], pyre.IsSpace)
 	if !strings.HasPrefix(body, "raw") {
 		return false, nil
 	}
-	body = strings.TrimLeftFunc(body[3:], isSpace)
+	body = strings.TrimLeftFunc(body[3:], pyre.IsSpace)
 	sign := byte(0)
 	if body != "" && (body[0] == '-' || body[0] == '+') {
 		sign, body = body[0], body[1:]
@@ -169,11 +171,11 @@ func (l *lexer) raw() (bool, error) {
 		if tag != "" && (tag[0] == '-' || tag[0] == '+') {
 			left, tag = tag[0], tag[1:]
 		}
-		tag, ok := strings.CutPrefix(strings.TrimLeftFunc(tag, isSpace), "endraw")
+		tag, ok := strings.CutPrefix(strings.TrimLeftFunc(tag, pyre.IsSpace), "endraw")
 		if !ok {
 			continue
 		}
-		tag = strings.TrimLeftFunc(tag, isSpace)
+		tag = strings.TrimLeftFunc(tag, pyre.IsSpace)
 		right := byte(0)
 		if tag != "" && (tag[0] == '-' || tag[0] == '+') {
 			right, tag = tag[0], tag[1:]
@@ -183,8 +185,8 @@ func (l *lexer) raw() (bool, error) {
 		}
 		data := l.take(k - l.i)
 		if left == '-' {
-			data = strings.TrimRightFunc(data, isSpace)
-		} else if j := strings.LastIndexByte(data, '\n') + 1; left == 0 && !l.exact && j > 0 && strings.TrimFunc(data[j:], isSpace) == "" {
+			data = strings.TrimRightFunc(data, pyre.IsSpace)
+		} else if j := strings.LastIndexByte(data, '\n') + 1; left == 0 && !l.exact && j > 0 && strings.TrimFunc(data[j:], pyre.IsSpace) == "" {
 			data = data[:j]
 		}
 		l.add(token{kind: tokData, s: data})
@@ -202,7 +204,7 @@ var operators = []string{"//", "**", "==", "!=", "<=", ">=", "+", "-", "*", "/",
 func (l *lexer) inside(end tokenKind, mark string) error {
 	depth := 0
 	for {
-		rest := strings.TrimLeftFunc(l.src[l.i:], isSpace)
+		rest := strings.TrimLeftFunc(l.src[l.i:], pyre.IsSpace)
 		l.take(len(l.src) - l.i - len(rest))
 		if rest == "" {
 			return fmt.Errorf("tag without %s", mark)
@@ -352,6 +354,3 @@ func (l *lexer) number(rest string) error {
 	l.take(n)
 	return nil
 }
-
-// isSpace is Python's str.isspace.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"tune/internal/pyre"
 )
 
 // method returns a method of a string, list or dict, nil if there is none of that name.
@@ -239,7 +241,7 @@ func classMethod(name string) func(string) bool {
 	case "isalnum":
 		return all(func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) })
 	case "isspace":
-		return all(isSpace)
+		return all(pyre.IsSpace)
 	case "isupper":
 		return cased(unicode.IsUpper, unicode.IsLower)
 	case "islower":
@@ -250,7 +252,7 @@ func classMethod(name string) func(string) bool {
 
 // strip removes white space, or the characters of an argument, from the ends.
 func strip(s str, a arguments, left, right bool) (any, error) {
-	is := isSpace
+	is := pyre.IsSpace
 	if v, ok := a.arg(0, "chars"); ok && v != nil {
 		chars, ok := v.(str)
 		if !ok {
@@ -278,7 +280,7 @@ func split(s str, a arguments, fromRight bool) (any, error) {
 	if !ok || v == nil {
 		start := -1
 		for i, r := range s.s {
-			if isSpace(r) {
+			if pyre.IsSpace(r) {
 				if start < 0 {
 					start = i
 				}

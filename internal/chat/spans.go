@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tune/internal/hint"
+	"tune/internal/pyre"
 )
 
 // spans finds what of a rendered text the assistant's messages produce. In order of preference:
@@ -106,7 +107,7 @@ func (r *rendering) turnSpans(full str, want []int) []Span {
 			return nil
 		}
 		start := r.answerStart(full.s, prompt, turn, first, i)
-		end := turn.start + len(strings.TrimRightFunc(full.s[turn.start:turn.end], isSpace))
+		end := turn.start + len(strings.TrimRightFunc(full.s[turn.start:turn.end], pyre.IsSpace))
 		if end = max(end, last); end > start {
 			spans = append(spans, Span{start, end, i})
 		}
@@ -184,7 +185,7 @@ func (r *rendering) prefixSpans(full string, want []int) ([]Span, error) {
 		if err != nil {
 			return nil, spanError(i)
 		}
-		text := strings.TrimRightFunc(with.s, isSpace)
+		text := strings.TrimRightFunc(with.s, pyre.IsSpace)
 		if len(text) <= len(before.s) || !strings.HasPrefix(full, text) {
 			return nil, spanError(i)
 		}

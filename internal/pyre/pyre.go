@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dlclark/regexp2/v2"
 )
@@ -183,3 +184,18 @@ func (r *Regexp) failed(err error) error {
 
 // Quote is re.escape: a pattern that matches s itself.
 func Quote(s string) string { return regexp2.Escape(s) }
+
+// IsSpace is \s of a pattern and str.isspace: Unicode's white space and the four separators of ASCII.
+func IsSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
+
+// Words is len(re.split(r"\s+", s)), which counts an empty word before or behind white space at an end.
+func Words(s string) int {
+	n, space := 1, false
+	for _, r := range s {
+		was := space
+		if space = IsSpace(r); space && !was {
+			n++
+		}
+	}
+	return n
+}

@@ -55,3 +55,12 @@ func TestBadPattern(t *testing.T) {
 		t.Error("a pattern with an open group was compiled")
 	}
 }
+
+// The wants are Python's len(re.split(r"\s+", text)).
+func TestWords(t *testing.T) {
+	for text, want := range map[string]int{"": 1, "a": 1, "a b": 2, " a\t\nb ": 4, "  ": 2, " a": 2, "a b\n": 3, "a\x1cb": 2, "a\u00a0b\x1cc\u3000": 4, "a\u200bb": 1} {
+		if got := Words(text); got != want {
+			t.Errorf("%q has %d words, want %d", text, got, want)
+		}
+	}
+}
