@@ -6,7 +6,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tune/internal/infer"
 	"tune/internal/model"
 	"tune/kernels"
 	"tune/lora"
@@ -24,9 +23,10 @@ func modelFlags() []cli.Flag {
 
 // running is a model ready to run, with what it came from.
 type running struct {
-	base   *model.Checkpoint
-	pool   *kernels.Pool
-	engine *infer.Engine
+	base    *model.Checkpoint
+	pool    *kernels.Pool
+	model   *model.Model
+	trained model.Trained // nil without an adapter
 }
 
 // load opens the model of modelFlags. Positional arguments may say precision=f32, as recipes do; others are refused.
@@ -58,27 +58,19 @@ func load(c *cli.Context) (*running, error) {
 	return r, nil
 }
 
-func (r *running) start(adapter string, exact bool) error {
-	m, err := model.New(r.base, model.Options{Exact: exact})
-	if err != nil {
+func (r *running) start(adapter string, exact bool) (err error) {
+	if r.model, err = model.New(r.base, model.Options{Exact: exact}); err != nil || adapter == "" {
 		return err
 	}
-	var t model.Trained
-	if adapter != "" {
-		a, err := lora.Load(adapter, m)
-		if err != nil {
-			return fmt.Errorf("adapter: %w", err)
-		}
-		t = a
+	a, err := lora.Load(adapter, r.model)
+	if err != nil {
+		return fmt.Errorf("adapter: %w", err)
 	}
-	r.engine, err = infer.New(m, t, r.pool)
-	return err
+	r.trained = a
+	return nil
 }
 
 func (r *running) close() {
-	if r.engine != nil {
-		r.engine.Close()
-	}
 	r.pool.Close()
 	r.base.Close() // a mapped file: nothing was written to it
 }

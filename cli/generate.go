@@ -47,7 +47,12 @@ the same answer; without --temperature the likeliest token is taken.`,
 				return err
 			}
 			defer r.close()
-			w, err := newWriter(c, e, r)
+			engine, err := infer.New(r.model, r.trained, r.pool)
+			if err != nil {
+				return err
+			}
+			defer engine.Close()
+			w, err := newWriter(c, e, r, engine)
 			if err != nil {
 				return err
 			}
@@ -59,6 +64,7 @@ the same answer; without --temperature the likeliest token is taken.`,
 // writer turns prompts into answers on standard output.
 type writer struct {
 	*running
+	engine  *infer.Engine
 	e       *env
 	tok     *tokenizer.Tokenizer
 	options infer.Options
@@ -73,8 +79,8 @@ type answer struct {
 	Tokens       int    `json:"tokens"`
 }
 
-func newWriter(c *cli.Context, e *env, r *running) (*writer, error) {
-	w := &writer{running: r, e: e, json: c.Bool("json")}
+func newWriter(c *cli.Context, e *env, r *running, engine *infer.Engine) (*writer, error) {
+	w := &writer{running: r, engine: engine, e: e, json: c.Bool("json")}
 	w.options = infer.Options{MaxTokens: c.Int("max-tokens"), Stops: r.base.Stops(), Sampling: infer.Sampling{
 		RepetitionPenalty: c.Float64("repetition-penalty"), Temperature: c.Float64("temperature"), TopK: c.Int("top-k"),
 		TopP: c.Float64("top-p"), MinP: c.Float64("min-p"), Seed: c.Uint64("seed")}}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tune/internal/atomicfile"
+	"tune/internal/infer"
 	"tune/internal/tokenizer"
 )
 
@@ -32,6 +34,11 @@ before it (the first has none), minus their mean, and the number of tokens. Text
 				return err
 			}
 			defer r.close()
+			s := &scorer{running: r}
+			if s.batch, err = infer.NewBatch(r.model, r.trained, r.pool); err != nil {
+				return err
+			}
+			defer s.batch.Close()
 			in := e.stdin
 			if name := c.String("input"); name != "-" {
 				f, err := os.Open(name)
@@ -42,19 +49,25 @@ before it (the first has none), minus their mean, and the number of tokens. Text
 				in = f
 			}
 			if c.String("output") == "-" {
-				return scoreLines(c, r, in, c.String("input"), e.stdout)
+				return scoreLines(c, s, in, c.String("input"), e.stdout)
 			}
 			out, err := atomicfile.Create(c.String("output"))
 			if err != nil {
 				return err
 			}
-			if err := scoreLines(c, r, in, c.String("input"), out); err != nil {
+			if err := scoreLines(c, s, in, c.String("input"), out); err != nil {
 				out.Abort()
 				return err
 			}
 			return out.Commit()
 		},
 	}
+}
+
+// scorer is a model that scores texts.
+type scorer struct {
+	*running
+	batch *infer.Batch
 }
 
 // scored is one line of the output.
@@ -67,7 +80,7 @@ type scored struct {
 // maxLine bounds a line of the input in bytes.
 const maxLine = 1 << 26
 
-func scoreLines(c *cli.Context, r *running, in io.Reader, name string, out io.Writer) error {
+func scoreLines(c *cli.Context, r *scorer, in io.Reader, name string, out io.Writer) error {
 	w := bufio.NewWriter(out)
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxLine)
@@ -78,7 +91,7 @@ func scoreLines(c *cli.Context, r *running, in io.Reader, name string, out io.Wr
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		s, err := scoreLine(r, lines.Bytes())
+		s, err := r.line(c.Context, lines.Bytes())
 		if err != nil {
 			return fmt.Errorf("%s:%d: %w", name, n, err)
 		}
@@ -96,7 +109,7 @@ func scoreLines(c *cli.Context, r *running, in io.Reader, name string, out io.Wr
 	return w.Flush()
 }
 
-func scoreLine(r *running, line []byte) (*scored, error) {
+func (r *scorer) line(ctx context.Context, line []byte) (*scored, error) {
 	var row struct {
 		IDs  []int32
 		Text *string
@@ -119,21 +132,18 @@ func scoreLine(r *running, line []byte) (*scored, error) {
 		row.IDs = enc.IDs
 	}
 	s := &scored{LogProbs: make([]*float32, len(row.IDs)), Tokens: len(row.IDs)}
-	if len(row.IDs) == 0 {
+	if len(row.IDs) < 2 { // nothing has anything before it
 		return s, nil
 	}
-	logp, err := r.engine.Score(row.IDs)
-	if err != nil {
-		return nil, err
-	}
-	var sum float64
-	for i := range logp {
-		s.LogProbs[i+1] = &logp[i]
-		sum -= float64(logp[i])
-	}
-	if len(logp) > 0 {
-		mean := sum / float64(len(logp))
+	err := r.batch.Score(ctx, []infer.Text{{IDs: row.IDs, From: 1}}, func(_ int, x infer.Score) error {
+		var sum float64
+		for i := range x.LogProbs {
+			s.LogProbs[i+1] = &x.LogProbs[i]
+			sum -= float64(x.LogProbs[i])
+		}
+		mean := sum / float64(len(x.LogProbs))
 		s.NLL = &mean
-	}
-	return s, nil
+		return nil
+	})
+	return s, err
 }

@@ -17,7 +17,6 @@ import (
 type Batch struct {
 	m      *model.Model
 	t      model.Trainable
-	params []model.Param
 	pool   *kernels.Pool
 	store  *graph.Store
 	pages  *pages
@@ -42,21 +41,15 @@ var passSizes = []int{leastRows, 24, 48, 96, 192, 288, 384, passRows}
 
 // NewBatch prepares a model, with what was trained on it or nil; its dropout is off.
 func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
-	b := &Batch{m: m, pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
+	b := &Batch{m: m, t: plain(t), pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
 	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
 	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
-	if t != nil {
-		b.t, b.params = model.NoDropout(t), t.Params()
-	}
 	p, err := b.stepProgram(leastRows)
 	if err != nil {
 		return nil, err
 	}
-	if b.store, err = graph.NewStore(graph.NewHost(pool), p); err != nil {
+	if b.store, err = newStore(p, t, pool); err != nil {
 		return nil, err
-	}
-	for _, p := range b.params {
-		copy(b.store.Param(p.Name), p.Data)
 	}
 	b.steps[leastRows], err = b.store.Bind(p)
 	return b, err
@@ -65,13 +58,19 @@ func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, erro
 // Close gives the memory back.
 func (b *Batch) Close() { b.store.Close() }
 
+// input declares n rows whose attention goes over pages, at most so many in a pass, 0 for one token of each of several sequences.
+func (b *Batch) input(g *graph.Graph, n, pages int) model.Batch {
+	in := b.m.Batch(g, n)
+	in.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
+		return g.Apply(&attendPaged{a: a, p: b.pages, pass: &b.pass, layer: layer, n: n, pages: pages}, q, k, v)[0]
+	}
+	return in
+}
+
 // stepProgram reads one token of each of n sequences and gives the logits of what follows (n, V).
 func (b *Batch) stepProgram(n int) (*graph.Program, error) {
 	g := graph.New()
-	in := b.m.Batch(g, n)
-	in.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
-		return g.Apply(&attendStep{a: a, p: b.pages, pass: &b.pass, layer: layer, n: n}, q, k, v)[0]
-	}
+	in := b.input(g, n, 0)
 	return g.Compile(graph.Options{}, nn.Linear(b.m.Hidden(in, b.t), b.m.Exact, b.m.Head(in, b.t))[0])
 }
 
@@ -103,11 +102,7 @@ func (b *Batch) read(ids, pos []int32, pages int) ([]float32, error) {
 	const round = 64 // so that few programs do for many requests
 	s, err := bind(b, b.passes, [2]int{size, (pages + round - 1) / round * round}, func(key [2]int) (*graph.Program, error) {
 		g := graph.New()
-		in := b.m.Batch(g, key[0])
-		in.Attend = func(layer int, q, k, v *graph.Node, a kernels.Attention) *graph.Node {
-			return g.Apply(&attendPass{a: a, p: b.pages, pass: &b.pass, layer: layer, n: key[0], pages: key[1]}, q, k, v)[0]
-		}
-		return g.Compile(graph.Options{}, b.m.Hidden(in, b.t))
+		return g.Compile(graph.Options{}, b.m.Hidden(b.input(g, key[0], key[1]), b.t))
 	})
 	if err != nil {
 		return nil, err
@@ -169,9 +164,6 @@ func (b *Batch) logits(hidden []float32, each func(row int, z []float32) error) 
 	return nil
 }
 
-// check refuses tokens the model does not know and sequences it cannot see whole.
-func (b *Batch) check(ids []int32, most int) error { return check(b.m, ids, most) }
-
 // Text is tokens of which those from From on are scored, each given all before it. From is at least 1.
 type Text struct {
 	IDs  []int32
@@ -187,7 +179,7 @@ type Score struct {
 // Score calls done once for every text, in any order.
 func (b *Batch) Score(ctx context.Context, texts []Text, done func(i int, s Score) error) error {
 	for i, t := range texts {
-		if err := b.check(t.IDs, b.m.Positions+1); err != nil { // the last one is not read
+		if err := check(b.m, t.IDs, b.m.Positions+1); err != nil { // the last one is not read
 			return fmt.Errorf("text %d: %w", i, err)
 		}
 		if t.From < 1 || t.From >= len(t.IDs) {

@@ -56,7 +56,7 @@ func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int,
 		if err := p.Check(); err != nil {
 			return fmt.Errorf("prompt %d: %w", i, err)
 		}
-		if err := b.check(p.IDs, b.m.Positions); err != nil {
+		if err := check(b.m, p.IDs, b.m.Positions); err != nil {
 			return fmt.Errorf("prompt %d: %w", i, err)
 		}
 		g.waiting = append(g.waiting, i)

@@ -1,10 +1,13 @@
 // Package infer runs a model forward: generation with a cache of keys and values, and log-probabilities of given tokens.
+//
+// An Engine continues one text at a time, and a token of it reads every weight once for one row: what a person who waits wants. A
+// Batch answers many requests whose answers must not depend on each other's company: what evaluations want. It never computes less
+// than leastRows rows, which one text would pay for: a token of SmolLM2-135M alone takes it about three times as long.
 package infer
 
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"tune/internal/graph"
@@ -18,50 +21,49 @@ import (
 type Engine struct {
 	m      *model.Model
 	t      model.Trainable
-	params []model.Param
-	host   *graph.Host
 	store  *graph.Store
 	step   *graph.Session         // one token, with logits
 	chunks map[int]*graph.Session // several tokens, without
-	scores map[int]*graph.Session
 	cache  cache
 }
 
 // chunk is the number of tokens a prompt is read in; what is left over is read in one piece.
 const chunk = 256
 
-// scoreStep: lengths of scored texts are rounded up to a multiple of this, so that few programs serve many texts.
-const scoreStep = 32
-
-// New prepares a model. t may be nil; its dropout is off. The engine reads t's numbers now and again at Refresh.
+// New prepares a model, with what was trained on it or nil; its dropout is off.
 func New(m *model.Model, t model.Trained, pool *kernels.Pool) (*Engine, error) {
-	e := &Engine{m: m, host: graph.NewHost(pool), chunks: map[int]*graph.Session{}, scores: map[int]*graph.Session{}}
+	e := &Engine{m: m, t: plain(t), chunks: map[int]*graph.Session{}}
 	e.cache = cache{k: make([][]float32, m.L), v: make([][]float32, m.L), zeros: make([]int32, chunk)}
-	if t != nil {
-		e.t, e.params = model.NoDropout(t), t.Params()
-	}
 	g := graph.New()
 	b := e.batch(g, 1)
 	p, err := g.Compile(graph.Options{}, nn.Linear(m.Hidden(b, e.t), m.Exact, m.Head(b, e.t))[0])
 	if err != nil {
 		return nil, err
 	}
-	if e.store, err = graph.NewStore(e.host, p); err != nil {
+	if e.store, err = newStore(p, t, pool); err != nil {
 		return nil, err
 	}
-	if e.step, err = e.store.Bind(p); err != nil {
-		return nil, err
-	}
-	e.Refresh()
-	return e, nil
+	e.step, err = e.store.Bind(p)
+	return e, err
 }
 
-// Refresh takes over the present numbers of the adapter and forgets what was read with the former ones.
-func (e *Engine) Refresh() {
-	for _, p := range e.params {
-		copy(e.store.Param(p.Name), p.Data)
+// plain is what was trained, without dropout; nil for nil.
+func plain(t model.Trained) model.Trainable {
+	if t == nil {
+		return nil
 	}
-	e.cache.ids = e.cache.ids[:0]
+	return model.NoDropout(t)
+}
+
+// newStore makes the memory of programs, with the numbers of what was trained in it.
+func newStore(p *graph.Program, t model.Trained, pool *kernels.Pool) (*graph.Store, error) {
+	s, err := graph.NewStore(graph.NewHost(pool), p)
+	if err == nil && t != nil {
+		for _, p := range t.Params() {
+			copy(s.Param(p.Name), p.Data)
+		}
+	}
+	return s, err
 }
 
 // Close gives the memory back.
@@ -113,7 +115,7 @@ func (e *Engine) prefill(n int) (*graph.Session, error) {
 // Next returns the logits (V) of what follows ids, valid until the next call. Of ids, what the previous call had in common
 // is not read again.
 func (e *Engine) Next(ids []int32) ([]float32, error) {
-	if err := e.check(ids); err != nil {
+	if err := check(e.m, ids, e.m.Positions); err != nil {
 		return nil, err
 	}
 	last := len(ids) - 1
@@ -138,8 +140,6 @@ func (e *Engine) Next(ids []int32) ([]float32, error) {
 	}
 	return e.step.Output(0), nil
 }
-
-func (e *Engine) check(ids []int32) error { return check(e.m, ids, e.m.Positions) }
 
 // check refuses tokens a model does not know, and more of them than most.
 func check(m *model.Model, ids []int32, most int) error {
@@ -177,7 +177,7 @@ func (e *Engine) Generate(ctx context.Context, prompt []int32, o Options, emit f
 	if err := o.Check(); err != nil {
 		return nil, "", err
 	}
-	if err := e.check(prompt); err != nil {
+	if err := check(e.m, prompt, e.m.Positions); err != nil {
 		return nil, "", err
 	}
 	s := newSampler(o.Sampling, e.m.V)
@@ -214,59 +214,4 @@ func (e *Engine) Generate(ctx context.Context, prompt []int32, o Options, emit f
 			}
 		}
 	}
-}
-
-// Score returns the log-probability, in nats, of each token but the first given those before it: len(ids)-1 values.
-func (e *Engine) Score(ids []int32) ([]float32, error) {
-	if err := e.check(ids); err != nil {
-		return nil, err
-	}
-	n := (len(ids) + scoreStep - 1) / scoreStep * scoreStep
-	s, err := e.scorer(n)
-	if err != nil {
-		return nil, err
-	}
-	in := map[string][]int32{"ids": s.Ints("ids"), "pos": s.Ints("pos"), "start": s.Ints("start"), "labels": s.Ints("labels")}
-	for i := range n {
-		id, pos, start, label := int32(0), int32(0), int32(i), int32(-1) // filling: documents of one token
-		if i < len(ids) {
-			id, pos, start = ids[i], int32(i), 0
-		}
-		if i+1 < len(ids) {
-			label = ids[i+1]
-		}
-		for name, v := range map[string]int32{"ids": id, "pos": pos, "start": start, "labels": label} {
-			if in[name] != nil {
-				in[name][i] = v
-			}
-		}
-	}
-	if err := s.RunAll(); err != nil {
-		return nil, err
-	}
-	logp := slices.Clone(s.Output(0)[:len(ids)-1])
-	for i, v := range logp {
-		if math.IsNaN(float64(v)) {
-			return nil, fmt.Errorf("token %d: expected a log-probability, found NaN", i+1)
-		}
-	}
-	return logp, nil
-}
-
-func (e *Engine) scorer(n int) (*graph.Session, error) {
-	if s := e.scores[n]; s != nil {
-		return s, nil
-	}
-	g := graph.New()
-	b := e.m.Batch(g, n)
-	logp, _ := nn.LogProb(e.m.Hidden(b, e.t), b.Labels, e.m.Head(b, e.t), e.m.Exact)
-	p, err := g.Compile(graph.Options{}, logp)
-	if err != nil {
-		return nil, err
-	}
-	s, err := e.store.Bind(p)
-	if err == nil {
-		e.scores[n] = s
-	}
-	return s, err
 }

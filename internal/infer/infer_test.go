@@ -111,24 +111,6 @@ func TestGreedy(t *testing.T) {
 	}
 }
 
-func TestScore(t *testing.T) {
-	for _, name := range families {
-		e, g := engine(t, name, true)
-		for _, doc := range []string{"doc0", "doc1"} {
-			logp, err := e.Score(ints(t, g, doc+".input_ids"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range logp {
-				logp[i] = -logp[i]
-			}
-			if d := worst(logp, floats(t, g, doc+".nll")); d > nllLimit {
-				t.Errorf("%s %s: nll differs by %g", name, doc, d)
-			}
-		}
-	}
-}
-
 // A prompt read in chunks, reused in part, or read token by token gives the same logits up to the order of sums.
 func TestCache(t *testing.T) {
 	e, _ := engine(t, "mistral", true)
@@ -148,7 +130,7 @@ func TestCache(t *testing.T) {
 	next(ids[:100])
 	next(slices.Concat(ids[:50], []int32{9, 9, 9}))
 	again := next(ids)
-	e.Refresh()
+	e.cache.ids = nil
 	for i := range ids {
 		if i%7 == 0 {
 			next(ids[:i+1])
@@ -182,11 +164,8 @@ func TestEnds(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 	for _, ids := range [][]int32{nil, {320}, {-1}, make([]int32, 129)} {
-		if _, err := e.Score(ids); err == nil {
+		if _, err := e.Next(ids); err == nil {
 			t.Errorf("%d ids were accepted", len(ids))
 		}
-	}
-	if logp, err := e.Score([]int32{5}); err != nil || len(logp) != 0 {
-		t.Errorf("one token: %v %v", logp, err)
 	}
 }

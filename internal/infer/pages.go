@@ -100,56 +100,39 @@ type pass struct {
 	kept  []kept
 }
 
-// attendPass is attention of a pass over pages and the pass' own rows.
-type attendPass struct {
+// attendPaged is attention of the tokens that are read together over pages and, where they are a pass, its own rows.
+type attendPaged struct {
 	graph.NoGrad
 	a     kernels.Attention
 	p     *pages
 	pass  *pass
 	layer int
 	n     int
-	pages int // most pages of a pass
+	pages int // most pages of a pass; 0: one token of each of several sequences
 }
 
 // Info describes the op.
-func (o *attendPass) Info() graph.Info {
-	return graph.Info{Name: "paged attention", Out: []graph.Shape{{o.n, o.a.H * o.a.D}}, Scratch: o.a.PagedScratch(o.pages)}
+func (o *attendPaged) Info() graph.Info {
+	i := graph.Info{Name: "paged attention", Out: []graph.Shape{{o.n, o.a.H * o.a.D}}}
+	if o.pages > 0 {
+		i.Scratch = o.a.PagedScratch(o.pages)
+	}
+	return i
 }
 
-// Host runs the op.
-func (o *attendPass) Host(a *graph.Args) func() {
+// Host runs the op. The token of a sequence sees itself in its page; a pass sees its own rows as page 0.
+func (o *attendPaged) Host(a *graph.Args) func() {
 	return func() {
 		x := &o.pass.paged
 		x.O, x.Q, x.K, x.V, x.Scratch = a.Out[0], a.In[0], o.p.k[o.layer], o.p.v[o.layer], a.Tmp
-		x.K[0], x.V[0] = a.In[1], a.In[2]
 		clear(x.O[o.pass.n*o.a.H*o.a.D:])
+		if o.pages == 0 {
+			o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
+			o.a.PagedSteps(a.Pool, x)
+			return
+		}
+		x.K[0], x.V[0] = a.In[1], a.In[2]
 		o.a.ForwardPaged(a.Pool, x)
 		o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
-	}
-}
-
-// attendStep is attention of one token of each of several sequences over their pages.
-type attendStep struct {
-	graph.NoGrad
-	a     kernels.Attention
-	p     *pages
-	pass  *pass
-	layer int
-	n     int
-}
-
-// Info describes the op.
-func (o *attendStep) Info() graph.Info {
-	return graph.Info{Name: "paged step", Out: []graph.Shape{{o.n, o.a.H * o.a.D}}}
-}
-
-// Host runs the op.
-func (o *attendStep) Host(a *graph.Args) func() {
-	return func() {
-		o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
-		x := &o.pass.paged
-		x.O, x.Q, x.K, x.V = a.Out[0], a.In[0], o.p.k[o.layer], o.p.v[o.layer]
-		clear(x.O[o.pass.n*o.a.H*o.a.D:])
-		o.a.PagedSteps(a.Pool, x)
 	}
 }

@@ -38,22 +38,19 @@ func TestRealModel(t *testing.T) {
 	}
 	pool := kernels.NewPool(0)
 	defer pool.Close()
-	e, err := New(m, nil, pool)
+	b, err := NewBatch(m, nil, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
+	defer b.Close()
 	var ids []int32
 	for d := read(t, gold, "ids_first_5120").Data[:4*512]; len(d) > 0; d = d[4:] {
 		ids = append(ids, int32(d[0])|int32(d[1])<<8|int32(d[2])<<16)
 	}
-	logp, err := e.Score(ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	logp := scores(t, b, []Text{{ids, 257}})[0].LogProbs
 	want := floats(t, gold, "logprob_f32_chunks0_9")[:255]
-	d, sum := worst(logp[256:], want), 0.0
-	for _, v := range logp[256:] {
+	d, sum := worst(logp, want), 0.0
+	for _, v := range logp {
 		sum -= float64(v)
 	}
 	t.Logf("greatest difference %.1e, perplexity %.6f", d, math.Exp(sum/255))
