@@ -179,11 +179,15 @@ type Score struct {
 // Score calls done once for every text, in any order.
 func (b *Batch) Score(ctx context.Context, texts []Text, done func(i int, s Score) error) error {
 	for i, t := range texts {
-		if err := check(b.m, t.IDs, b.m.Positions+1); err != nil { // the last one is not read
-			return fmt.Errorf("text %d: %w", i, err)
+		err := check(b.m, t.IDs, b.m.Positions+1) // the last one is not read
+		if err == nil && (t.From < 1 || t.From >= len(t.IDs)) {
+			err = fmt.Errorf("expected tokens to score and one before them, found %d tokens, scored from %d on", len(t.IDs), t.From)
 		}
-		if t.From < 1 || t.From >= len(t.IDs) {
-			return fmt.Errorf("text %d: expected tokens to score and one before them, found %d tokens, scored from %d on", i, len(t.IDs), t.From)
+		if err != nil && len(texts) > 1 {
+			err = fmt.Errorf("text %d: %w", i, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return newScoring(b, texts, done).run(ctx)
