@@ -18,7 +18,6 @@ import (
 	"tune/eval/overlap"
 	"tune/eval/report"
 	"tune/eval/task"
-	"tune/internal/chat"
 	"tune/internal/hint"
 	"tune/recipes"
 	"tune/train"
@@ -240,11 +239,9 @@ func (b *benchmark) trainedOn(ctx context.Context) ([]report.Overlap, error) {
 	if err != nil {
 		return nil, err
 	}
-	var template *chat.Template
-	if text := base.ChatTemplate(); text != "" {
-		if template, err = chat.Parse(text); err != nil {
-			return nil, fmt.Errorf("%s: chat template: %w", b.recipe.Base, err)
-		}
+	template, err := base.Template()
+	if err != nil {
+		return nil, err
 	}
 	s, err := data.Open(b.recipe.Data, data.Options{Split: "train", Seed: b.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Template: template, Cache: cacheDir()})
 	if err != nil {

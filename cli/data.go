@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -94,11 +93,9 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var template *chat.Template
-	if text := base.ChatTemplate(); text != "" {
-		if template, err = chat.Parse(text); err != nil {
-			return nil, fmt.Errorf("%s: chat template: %w", r.Base, err)
-		}
+	template, err := base.Template()
+	if err != nil {
+		return nil, err
 	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
 	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir()})

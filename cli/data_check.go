@@ -99,11 +99,9 @@ func (k *preflight) run() error {
 	if err != nil && !errors.Is(err, model.ErrNoTokenizer) {
 		k.fail("tokenizer", err)
 	}
-	var template *chat.Template
-	if text := base.ChatTemplate(); text != "" {
-		if template, err = chat.Parse(text); err != nil {
-			k.fail("template", err)
-		}
+	template, err := base.Template()
+	if err != nil {
+		k.fail("template", err)
 	}
 	k.model(base, tok, template)
 	return k.splits(base, tok, template)

@@ -32,11 +32,30 @@ func (e *env) dataShow(c *cli.Context) error {
 	if f, ok := e.stdout.(*os.File); ok && os.Getenv("NO_COLOR") == "" {
 		p.color = term.IsTerminal(int(f.Fd()))
 	}
-	return e.eachShown(c, v, p.pack, p.example)
+	return e.eachShown(c, v, p.pack, p.document)
 }
 
-// eachShown calls pack or example with what the flags ask for.
-func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), example func(*data.Example)) error {
+// document is a row, or a document of a pack, that is shown.
+type document struct {
+	key    string
+	ids    []int32
+	labels func(i int) int32 // what is to be predicted at token i; below 0: nothing
+}
+
+// supervised says whether the loss is taken of token i. Nothing can predict the first one, whatever its label.
+func (d document) supervised(i int) bool { return i > 0 && d.labels(i) >= 0 }
+
+func (d document) numSupervised() (n int) {
+	for i := range d.ids {
+		if d.supervised(i) {
+			n++
+		}
+	}
+	return n
+}
+
+// eachShown calls show with the documents that the flags ask for, and pack with each pack before its documents.
+func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), show func(document)) error {
 	left := c.Int("limit")
 	if c.Bool("packs") {
 		for ; left > 0; left-- {
@@ -48,6 +67,14 @@ func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), exam
 				return err
 			}
 			pack(p)
+			for from := 0; from < len(p.IDs); {
+				to := from + 1
+				for to < len(p.IDs) && p.Doc[to] == p.Doc[from] {
+					to++
+				}
+				show(document{p.Keys[p.Doc[from]], p.IDs[from:to], func(i int) int32 { return p.Labels[from+i-1] }})
+				from = to
+			}
 		}
 		return nil
 	}
@@ -57,8 +84,8 @@ func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), exam
 			bad = x.Err
 			return false
 		}
-		if len(x.Example.IDs) > 0 {
-			example(&x.Example)
+		if ex := x.Example; len(ex.IDs) > 0 {
+			show(document{ex.Key, ex.IDs, func(i int) int32 { return ex.Labels[i] }})
 			left--
 		}
 		return left > 0
@@ -82,43 +109,24 @@ const (
 	plain = "\x1b[0m"
 )
 
-func (p *tokenPrinter) header(key string, tokens, supervised int) {
-	line := fmt.Sprintf("--- %s: %d tokens, %d supervised", key, tokens, supervised)
+func (p *tokenPrinter) document(d document) {
+	line := fmt.Sprintf("--- %s: %d tokens, %d supervised", d.key, len(d.ids), d.numSupervised())
 	if p.color {
 		line = dim + line + plain
 	}
 	fmt.Fprintln(p.w, line)
-}
-
-func (p *tokenPrinter) example(ex *data.Example) {
-	p.header(ex.Key, len(ex.IDs), ex.Supervised())
-	// the first token cannot be predicted by anything, whatever its label
-	p.tokens(ex.IDs, func(i int) bool { return i > 0 && ex.Labels[i] >= 0 })
+	p.tokens(d)
 }
 
 func (p *tokenPrinter) pack(x *data.Pack) {
 	fmt.Fprintf(p.w, "=== pack of %d documents, %d tokens, %d supervised\n", x.Docs, len(x.IDs), x.Supervised)
-	for from := 0; from < len(x.IDs); {
-		to := from + 1
-		supervised := 0
-		for to < len(x.IDs) && x.Doc[to] == x.Doc[from] {
-			to++
-		}
-		for _, l := range x.Labels[from:to] {
-			if l >= 0 {
-				supervised++
-			}
-		}
-		p.header(x.Keys[x.Doc[from]], to-from, supervised)
-		p.tokens(x.IDs[from:to], func(i int) bool { return i > 0 && x.Labels[from+i-1] >= 0 })
-		from = to
-	}
 }
 
 // tokens prints runs of tokens of one kind together, because a character may take several tokens.
-func (p *tokenPrinter) tokens(ids []int32, supervised func(i int) bool) {
+func (p *tokenPrinter) tokens(d document) {
 	type kind struct{ supervised, special bool }
-	of := func(i int) kind { return kind{supervised(i), p.color && p.tok.IsSpecial(ids[i])} }
+	ids := d.ids
+	of := func(i int) kind { return kind{d.supervised(i), p.color && p.tok.IsSpecial(ids[i])} }
 	var b strings.Builder
 	inside := false
 	for from := 0; from < len(ids); {
@@ -178,18 +186,7 @@ type shownPiece struct {
 // dataHTML writes the page of --html.
 func (e *env) dataHTML(c *cli.Context, v *dataView) error {
 	var rows []shownRow
-	err := e.eachShown(c, v, func(p *data.Pack) {
-		for from := 0; from < len(p.IDs); {
-			to := from + 1
-			for to < len(p.IDs) && p.Doc[to] == p.Doc[from] {
-				to++
-			}
-			rows = append(rows, showRow(v.tok, p.Keys[p.Doc[from]], p.IDs[from:to], func(i int) bool { return i > 0 && p.Labels[from+i-1] >= 0 }))
-			from = to
-		}
-	}, func(ex *data.Example) {
-		rows = append(rows, showRow(v.tok, ex.Key, ex.IDs, func(i int) bool { return i > 0 && ex.Labels[i] >= 0 }))
-	})
+	err := e.eachShown(c, v, func(*data.Pack) {}, func(d document) { rows = append(rows, showRow(v.tok, d)) })
 	if err != nil {
 		return err
 	}
@@ -219,13 +216,9 @@ func (e *env) dataHTML(c *cli.Context, v *dataView) error {
 	return nil
 }
 
-func showRow(tok *tokenizer.Tokenizer, key string, ids []int32, supervised func(i int) bool) shownRow {
-	r := shownRow{Key: key, Tokens: len(ids)}
-	for i := range ids {
-		if supervised(i) {
-			r.Supervised++
-		}
-	}
+func showRow(tok *tokenizer.Tokenizer, d document) shownRow {
+	ids, supervised := d.ids, d.supervised
+	r := shownRow{Key: d.key, Tokens: len(ids), Supervised: d.numSupervised()}
 	for from := 0; from < len(ids); {
 		to := from + 1
 		text := tok.Decode(ids[from:to], false)

@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tune/data"
-	"tune/internal/chat"
 	"tune/internal/hint"
 	"tune/internal/hub"
 	"tune/internal/model"
@@ -195,12 +194,9 @@ func fetchBase(address string) (string, error) {
 // openData opens a stream for each split the recipe names.
 func (j *job) openData() error {
 	d := j.recipe.Data
-	var template *chat.Template
-	if text := j.base.ChatTemplate(); text != "" {
-		var err error
-		if template, err = chat.Parse(text); err != nil {
-			return fmt.Errorf("%s: chat template: %w", j.recipe.Base, err)
-		}
+	template, err := j.base.Template()
+	if err != nil {
+		return err
 	}
 	if p := j.base.Spec.Positions; p > 0 && d.Seq > p {
 		return hint.Errorf(fmt.Sprintf("data.seq=%d", p), "data.seq: expected at most the model's context of %d tokens, found %d", p, d.Seq)

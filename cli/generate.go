@@ -146,13 +146,12 @@ func (w *writer) answer(c *cli.Context, ids []int32) (string, error) {
 
 // converse answers a prompt, or each line of standard input when there is none.
 func (w *writer) converse(c *cli.Context, prompt string) error {
-	source := w.base.ChatTemplate()
-	if source == "" {
-		return hint.Errorf("use a model made for conversations, or leave --chat out", "%s: the model has no chat template", w.base.Path)
+	template, err := w.base.Template()
+	if err == nil && template == nil {
+		err = hint.Errorf("use a model made for conversations, or leave --chat out", "%s: the model has no chat template", w.base.Path)
 	}
-	template, err := chat.Parse(source)
 	if err != nil {
-		return fmt.Errorf("%s: chat template: %w", w.base.Path, err)
+		return err
 	}
 	var talk chat.Conversation
 	if s := c.String("system"); s != "" {
@@ -187,11 +186,7 @@ func (w *writer) converse(c *cli.Context, prompt string) error {
 // render turns a conversation into the ids after which the model's next turn begins.
 func (w *writer) render(template *chat.Template, talk chat.Conversation) ([]int32, error) {
 	o := chat.Options{AddGenerationPrompt: true, Now: time.Now()}
-	for text, id := range map[*string]func() (int32, bool){&o.BOS: w.tok.BOS, &o.EOS: w.tok.EOS, &o.Pad: w.tok.Pad} {
-		if id, ok := id(); ok {
-			*text = w.tok.Token(id)
-		}
-	}
+	o.BOS, o.EOS, o.Pad = w.tok.Names()
 	r, err := template.Render(talk, o)
 	if err != nil {
 		return nil, fmt.Errorf("chat template: %w", err)

@@ -28,11 +28,7 @@ func templateOf(c *model.Checkpoint) template {
 	if err != nil {
 		return t // weights alone; what needs the tokenizer tells
 	}
-	for text, id := range map[*string]func() (int32, bool){&t.names.BOS: tok.BOS, &t.names.EOS: tok.EOS, &t.names.Pad: tok.Pad} {
-		if id, ok := id(); ok {
-			*text = tok.Token(id)
-		}
-	}
+	t.names.BOS, t.names.EOS, t.names.Pad = tok.Names()
 	return t
 }
 

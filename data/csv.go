@@ -1,7 +1,7 @@
 package data
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -84,18 +84,9 @@ func (c *csvFile) reader(from mark) (*csvReader, error) {
 		return nil, err
 	}
 	r := &csvReader{file: c, in: in, from: from}
-	var src io.Reader = in
+	src := bufio.NewReaderSize(in, 1<<16)
 	if from.offset == 0 {
-		mark := make([]byte, len(byteOrderMark))
-		n, err := io.ReadFull(in, mark)
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			in.Close()
-			return nil, fmt.Errorf("%s: %w", c.name, err)
-		}
-		if bytes.Equal(mark[:n], byteOrderMark) {
-			r.from.offset, n = int64(n), 0
-		}
-		src = io.MultiReader(bytes.NewReader(mark[:n]), in)
+		r.from.offset = skipMark(src)
 	}
 	r.limit = &bounded{src, maxRow}
 	r.csv = csv.NewReader(r.limit)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/expr-lang/expr"
@@ -206,27 +205,6 @@ func textIn(v any) string {
 // scriptOf names the Unicode script that most letters of a text are written in, "" when it has no letter.
 func scriptOf(text string) string {
 	counts := map[string]int{}
-	last := ""
-	for _, r := range text {
-		if !unicode.IsLetter(r) {
-			continue
-		}
-		if last == "" || !unicode.Is(unicode.Scripts[last], r) {
-			last = ""
-			for name, table := range unicode.Scripts { // a letter has one script
-				if unicode.Is(table, r) {
-					last = name
-					break
-				}
-			}
-		}
-		counts[last]++
-	}
-	best := ""
-	for name, n := range counts {
-		if n > counts[best] || n == counts[best] && name < best {
-			best = name
-		}
-	}
-	return best
+	countLetters(counts, text)
+	return mostFrequent(counts)
 }

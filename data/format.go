@@ -1,7 +1,6 @@
 package data
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -163,15 +162,44 @@ var errNoMessages = errors.New("expected a list of messages, found null or no su
 
 // messagesOf reads a list of messages, {role, content} or {from, value}, also one that is stored as JSON text in a string.
 func messagesOf(raw []byte) ([]chat.Message, error) {
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		raw = []byte(text)
+	v, err := chat.FromJSON(raw)
+	if text, ok := v.(string); err == nil && ok {
+		v, err = chat.FromJSON([]byte(text))
 	}
-	var turns []struct{ From, Value, Role *string }
-	if json.Unmarshal(raw, &turns) == nil && len(turns) > 0 && turns[0].From != nil && turns[0].Role == nil {
-		return turnsOf(raw)
+	if err != nil {
+		return nil, err
 	}
-	return chat.MessagesFromJSON(raw)
+	list, ok := v.([]any)
+	if !ok {
+		return nil, errors.New("expected a list of messages")
+	}
+	read, place, first := chat.MessageFromDict, "message", 0
+	if len(list) > 0 && isTurn(list[0]) {
+		read, place, first = turnMessage, "turn", 1
+	}
+	messages := make([]chat.Message, len(list))
+	for i, x := range list {
+		d, ok := x.(*chat.Dict)
+		if !ok {
+			return nil, fmt.Errorf("%s %d: expected an object", place, first+i)
+		}
+		if messages[i], err = read(d); err != nil {
+			return nil, fmt.Errorf("%s %d: %w", place, first+i, err)
+		}
+	}
+	return messages, nil
+}
+
+// isTurn says whether a message is written as {from, value}.
+func isTurn(message any) bool {
+	d, ok := message.(*chat.Dict)
+	if !ok {
+		return false
+	}
+	from, _ := d.Get("from")
+	role, _ := d.Get("role")
+	_, isText := from.(string)
+	return isText && role == nil
 }
 
 // tools is the column of tool descriptions: a list, or JSON text of one, or nothing.
@@ -225,27 +253,23 @@ var shareGPTRoles = map[string]string{
 	"function_call": "call", "observation": "tool", "tool": "tool", "function_response": "tool",
 }
 
-// turnsOf reads a list of {from, value} turns, function_call and observation turns among them.
-func turnsOf(raw []byte) ([]chat.Message, error) {
-	var turns []struct{ From, Value string }
-	if err := json.Unmarshal(raw, &turns); err != nil {
-		return nil, fmt.Errorf("expected a list of {from, value}: %w", err)
+// turnMessage reads a turn {from, value}, also one that is a call of a function or what it has observed.
+func turnMessage(d *chat.Dict) (chat.Message, error) {
+	from, _ := d.Get("from")
+	value, _ := d.Get("value")
+	speaker, isSpeaker := from.(string)
+	text, isText := value.(string)
+	if !isSpeaker || !isText && value != nil {
+		return chat.Message{}, fmt.Errorf("expected texts as from and value, found %v and %v", from, value)
 	}
-	var messages []chat.Message
-	for i, t := range turns {
-		m := chat.Message{Role: shareGPTRoles[t.From], Content: t.Value}
-		switch m.Role {
-		case "":
-			return nil, fmt.Errorf("turn %d: unknown speaker %q", i+1, t.From)
-		case "call":
-			var err error
-			if m, err = toolCall(t.Value); err != nil {
-				return nil, fmt.Errorf("turn %d: %w", i+1, err)
-			}
-		}
-		messages = append(messages, m)
+	role := shareGPTRoles[speaker]
+	switch role {
+	case "":
+		return chat.Message{}, fmt.Errorf("unknown speaker %q", speaker)
+	case "call":
+		return toolCall(text)
 	}
-	return messages, nil
+	return chat.Message{Role: role, Content: text}, nil
 }
 
 // shareGPTItem reads conversations, with the system message in a column of its own where there is one.

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bufio"
 	"bytes"
 	"compress/bzip2"
 	"fmt"
@@ -98,6 +99,17 @@ func (in *input) from(offset int64) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("%s: %w", in.name, whole(err))
 	}
 	return z, nil
+}
+
+var byteOrderMark = []byte("\ufeff")
+
+// skipMark passes over a byte order mark at the begin of a file, and returns its length.
+func skipMark(r *bufio.Reader) int64 {
+	if b, _ := r.Peek(len(byteOrderMark)); !bytes.Equal(b, byteOrderMark) {
+		return 0
+	}
+	n, _ := r.Discard(len(byteOrderMark))
+	return int64(n)
 }
 
 // whole says of an end that came too early what it means.

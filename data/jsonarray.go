@@ -27,10 +27,7 @@ func (j *jsonFile) open(_ int, from mark, keep func(string) bool) (batchReader, 
 	br := bufio.NewReaderSize(limit, 1<<16)
 	r := &jsonReader{file: j, in: in, limit: limit, keep: keep, row: from.row, base: from.offset}
 	if from.row == 0 {
-		if b, _ := br.Peek(3); bytes.Equal(b, byteOrderMark) {
-			br.Discard(3)
-			r.base += 3
-		}
+		r.base += skipMark(br)
 	}
 	first, err := firstByte(br, &r.base)
 	if err != nil && err != io.EOF {

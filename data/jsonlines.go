@@ -13,8 +13,6 @@ import (
 // lineBlock is the length of a block of a file of lines; a line belongs to the block its first byte lies in.
 const lineBlock = 4 << 20
 
-var byteOrderMark = []byte("\ufeff")
-
 // lineFile is a file of JSON lines. A compressed one is a single block.
 type lineFile struct {
 	*input

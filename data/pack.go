@@ -9,10 +9,7 @@ import (
 // still fits in (best-fit decreasing, Johnson 1973); equal lengths in order. Documents of a pack are in order, and packs
 // are in the order of their first document.
 func bestFit(lengths []int, seq int) [][]int {
-	order := make([]int, len(lengths))
-	for i := range order {
-		order[i] = i
-	}
+	order := identity(len(lengths))
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(lengths[b], lengths[a]) })
 	var packs [][]int
 	open := newRooms(seq)

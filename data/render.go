@@ -51,15 +51,7 @@ func newEncoder(o Options, c Config) (encoder, error) {
 	if e.vocab == 0 {
 		e.vocab = int32(tok.VocabSize())
 	}
-	if id, ok := tok.BOS(); ok {
-		e.options.BOS = tok.Token(id)
-	}
-	if id, ok := tok.EOS(); ok {
-		e.options.EOS = tok.Token(id)
-	}
-	if id, ok := tok.Pad(); ok {
-		e.options.Pad = tok.Token(id)
-	}
+	e.options.BOS, e.options.EOS, e.options.Pad = tok.Names()
 	return e, nil
 }
 

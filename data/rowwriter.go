@@ -118,7 +118,7 @@ func kindOf(v any) ColumnKind {
 			case string:
 				k = kindTexts
 			case *chat.Dict:
-				if isTurn(x) {
+				if isPlainMessage(x) {
 					k = kindTurns
 				}
 			}
@@ -129,7 +129,7 @@ func kindOf(v any) ColumnKind {
 	return kindJSON
 }
 
-func isTurn(d *chat.Dict) bool {
+func isPlainMessage(d *chat.Dict) bool {
 	role, _ := d.Get("role")
 	content, _ := d.Get("content")
 	_, isRole := role.(string)

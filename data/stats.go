@@ -167,34 +167,54 @@ func (m *Summary) long(key string, n int) {
 // countScripts counts the letters of what people wrote in a row; template and roles are not theirs.
 func countScripts(total map[string]*Script, x *walked) {
 	row := map[string]int{}
-	add := func(text string) {
-		for _, r := range text {
-			if name := letterScript(r); name != "" {
-				row[name]++
-			}
-		}
-	}
 	if c := x.item.chat; c != nil {
 		for _, m := range c.Messages {
-			add(m.Content)
-			add(m.Reasoning)
+			countLetters(row, m.Content)
+			countLetters(row, m.Reasoning)
 		}
 	} else if x.item.text != nil {
-		add(*x.item.text)
+		countLetters(row, *x.item.text)
 	}
-	most := ""
 	for name, n := range row {
 		if total[name] == nil {
 			total[name] = &Script{Name: name}
 		}
 		total[name].Letters += n
-		if most == "" || n > row[most] || n == row[most] && name < most {
-			most = name
-		}
 	}
-	if most != "" {
+	if most := mostFrequent(row); most != "" {
 		total[most].Rows++
 	}
+}
+
+// countLetters counts the letters of a text by their scripts.
+func countLetters(counts map[string]int, text string) {
+	name, n := "", 0 // of a run of letters: a text changes its script seldom
+	for _, r := range text {
+		next := letterScript(r)
+		if next == "" {
+			continue
+		}
+		if next != name && n > 0 {
+			counts[name] += n
+			n = 0
+		}
+		name = next
+		n++
+	}
+	if n > 0 {
+		counts[name] += n
+	}
+}
+
+// mostFrequent is the script with the most letters, of equals the first by name, "" when there is none.
+func mostFrequent(counts map[string]int) string {
+	best := ""
+	for name, n := range counts {
+		if n > counts[best] || n == counts[best] && name < best {
+			best = name
+		}
+	}
+	return best
 }
 
 // letterScript returns the writing system of a letter, "" for all other characters.

@@ -27,10 +27,7 @@ func (t *textFile) open(_ int, from mark, _ func(string) bool) (batchReader, err
 	}
 	r := &textReader{file: t, in: in, br: bufio.NewReaderSize(in, 1<<16), at: from.offset, line: from.line}
 	if from.offset == 0 {
-		if b, _ := r.br.Peek(3); bytes.Equal(b, byteOrderMark) {
-			r.br.Discard(3)
-			r.at = 3
-		}
+		r.at = skipMark(r.br)
 	}
 	return r, nil
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // cacheSchema is a row as tokens, before overlength is applied. labels is null where it equals ids. filtered and duplicates
-// are the rows that were passed over before this one.
+// are the rows that were passed over in the chunk that ends with this one.
 var cacheSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "ids", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32)},
 	{Name: "labels", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
@@ -167,41 +167,34 @@ func (s *Stream) writeCache(ctx context.Context, o *source, w io.Writer) error {
 	}
 	r := &reader{source: o, order: fileOrder, passes: 1}
 	defer r.close()
-	for done := false; !done; {
-		var chunk []cacheRow
-		for len(chunk) < chunkRows && !done {
-			d, ok, err := r.next()
-			if err != nil {
-				return err
-			}
-			if done = !ok; ok {
-				chunk = append(chunk, cacheRow{drawn: d})
-				r.counted(&chunk[len(chunk)-1].stats)
-			} else if len(chunk) > 0 {
-				r.counted(&chunk[len(chunk)-1].stats)
-			}
-		}
-		if ctx.Err() != nil {
-			return errCanceled
-		}
+	err = r.chunks(ctx, func(chunk []drawn) error {
+		made := make([]cacheRow, len(chunk))
 		parallel(len(chunk), func(i int) {
-			c := &chunk[i]
+			c := &made[i]
+			c.drawn = chunk[i]
 			c.example, c.isText, c.err = s.example(c.drawn, &c.stats)
 		})
-		for i := range chunk {
-			if chunk[i].err != nil {
-				return chunk[i].err
+		if len(made) > 0 {
+			r.counted(&made[len(made)-1].stats)
+		}
+		for i := range made {
+			if made[i].err != nil {
+				return made[i].err
 			}
-			chunk[i].append(b)
-			rows, tokens = rows+1, tokens+chunk[i].example.size()
+			made[i].append(b)
+			rows, tokens = rows+1, tokens+made[i].example.size()
 			if rows >= cacheRows || tokens >= cacheTokens {
 				if err := flush(); err != nil {
 					return err
 				}
 			}
 		}
+		return nil
+	})
+	if err == nil {
+		err = flush()
 	}
-	if err := flush(); err != nil {
+	if err != nil {
 		return err
 	}
 	return out.Close()

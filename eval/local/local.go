@@ -95,11 +95,7 @@ func (x *Model) Render(talk []ask.Message, prefill bool) (string, error) {
 		c.Messages = append(c.Messages, chat.Message{Role: m.Role, Content: m.Content})
 	}
 	o := chat.Options{AddGenerationPrompt: !prefill, ContinueFinal: prefill, Now: x.o.Day}
-	for text, id := range map[*string]func() (int32, bool){&o.BOS: x.tok.BOS, &o.EOS: x.tok.EOS, &o.Pad: x.tok.Pad} {
-		if id, ok := id(); ok {
-			*text = x.tok.Token(id)
-		}
-	}
+	o.BOS, o.EOS, o.Pad = x.tok.Names()
 	r, err := t.Render(c, o)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", x.o.Name, err)

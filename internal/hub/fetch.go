@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"tune/internal/atomicfile"
 	"tune/internal/hint"
 	"tune/internal/remote"
 )
@@ -147,10 +148,10 @@ func (s *Snapshot) download(ctx context.Context, file string, f remoteFile, out 
 		return err
 	}
 	if have > f.size {
-		if have, err = 0, errors.Join(out.Truncate(0)); err != nil {
+		if err := out.Truncate(0); err != nil {
 			return err
 		}
-		if _, err := out.Seek(0, io.SeekStart); err != nil {
+		if have, err = out.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
 	}
@@ -215,13 +216,13 @@ func link(blob, path string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.Create(path + ".partial")
+	out, err := atomicfile.Create(path)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
+	defer out.Abort()
+	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}
-	return os.Rename(out.Name(), path)
+	return out.Commit()
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"tune/internal/chat"
 	"tune/internal/gguf"
 	"tune/internal/hint"
 	"tune/internal/packed"
@@ -261,6 +262,19 @@ func (c *Checkpoint) ChatTemplate() string {
 		return ""
 	}
 	return t.ChatTemplate()
+}
+
+// Template is ChatTemplate parsed, nil when there is none.
+func (c *Checkpoint) Template() (*chat.Template, error) {
+	text := c.ChatTemplate()
+	if text == "" {
+		return nil, nil
+	}
+	t, err := chat.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: chat template: %w", c.Path, err)
+	}
+	return t, nil
 }
 
 // Stops are the ids that end an answer: those of the configuration, the generation settings and the tokenizer.

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -70,31 +71,14 @@ func scanCL(c classer, s string, i, digits int) int {
 		}
 	}
 	if class == number {
-		for k := 0; k < digits; k++ {
-			class, n := c.at(s, i)
-			if class != number || n == 0 {
-				break
-			}
-			i += n
-		}
-		return i
+		return c.numbers(s, i, digits)
 	}
 	if s[i] != '\r' && s[i] != '\n' {
 		if next, m := c.at(s, i+n); next == letter {
 			return c.run(s, i+n+m, letter)
 		}
 	}
-	j := i
-	if s[i] == ' ' {
-		j++
-	}
-	if k := c.run(s, j, other); k > j {
-		for k < len(s) && (s[k] == '\r' || s[k] == '\n') {
-			k++
-		}
-		return k
-	}
-	return c.lines(s, i)
+	return c.others(s, i, "\r\n")
 }
 
 func scanO200k(c classer, s string, i int) int  { return scanCased(c, s, i, 3, true) }
@@ -104,14 +88,7 @@ func scanTekken(c classer, s string, i int) int { return scanCased(c, s, i, 1, f
 func scanCased(c classer, s string, i, digits int, contractions bool) int {
 	class, n := c.at(s, i)
 	if class == number {
-		for k := 0; k < digits; k++ {
-			class, n := c.at(s, i)
-			if class != number || n == 0 {
-				break
-			}
-			i += n
-		}
-		return i
+		return c.numbers(s, i, digits)
 	}
 	from := i
 	if class != letter && s[i] != '\r' && s[i] != '\n' {
@@ -134,17 +111,7 @@ func scanCased(c classer, s string, i, digits int, contractions bool) int {
 		}
 		return end
 	}
-	j := i
-	if s[i] == ' ' {
-		j++
-	}
-	if k := c.run(s, j, other); k > j {
-		for k < len(s) && (s[k] == '\r' || s[k] == '\n' || s[k] == '/') {
-			k++
-		}
-		return k
-	}
-	return c.lines(s, i)
+	return c.others(s, i, "\r\n/")
 }
 
 // Bits of caseOf.
@@ -279,6 +246,34 @@ var deepseekSets = sync.OnceValue(func() (s struct{ letters, marks, words runeSe
 	s.letters, s.marks, s.words = set(`\p{L}`), set(`\p{P}\p{S}`), set(`\p{L}\p{M}`)
 	return s
 })
+
+// numbers returns the end of the run of at most so many numbers that begins at i.
+func (c classer) numbers(s string, i, most int) int {
+	for range most {
+		class, n := c.at(s, i)
+		if class != number {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
+// others is ` ?[^\s\p{L}\p{N}]+[tail]*` where that matches, otherwise what lines has.
+func (c classer) others(s string, i int, tail string) int {
+	j := i
+	if s[i] == ' ' {
+		j++
+	}
+	k := c.run(s, j, other)
+	if k == j {
+		return c.lines(s, i)
+	}
+	for k < len(s) && strings.IndexByte(tail, s[k]) >= 0 {
+		k++
+	}
+	return k
+}
 
 // lines is \s*[\r\n]+|\s+(?!\S)|\s+ : white space up to its last line end, or as blank has it.
 func (c classer) lines(s string, i int) int {

@@ -262,6 +262,18 @@ func (t *Tokenizer) Unk() (int32, bool) { return t.model.unk, t.model.unk >= 0 }
 // Pad returns the padding token of the configuration.
 func (t *Tokenizer) Pad() (int32, bool) { return t.named(t.config.Pad) }
 
+// Names are the texts of the beginning-of-text, end-of-text and padding tokens, "" for those that the configuration lacks: what
+// chat templates know them by.
+func (t *Tokenizer) Names() (bos, eos, pad string) {
+	name := func(id int32, ok bool) string {
+		if !ok {
+			return ""
+		}
+		return t.Token(id)
+	}
+	return name(t.BOS()), name(t.EOS()), name(t.Pad())
+}
+
 func (t *Tokenizer) named(token tokenName) (int32, bool) {
 	if token == "" {
 		return 0, false
