@@ -100,6 +100,8 @@ type trained struct {
 	untied     bool             // the base's head is its embedding, that of the weights is not
 	facts      map[string]string
 	importance func(from string) (*quantize.Importance, error) // from a file, or from the training data
+	job        *job
+	calibrated *calibrated // nil until a method needs it
 }
 
 // writers of the forms of artifacts; they return what is to be said of the file.
@@ -115,7 +117,7 @@ var writers = map[string]func(ctx context.Context, t *trained, a *recipes.Artifa
 
 // trained merges the adapter, or takes the trained weights.
 func (j *job) trained(ctx context.Context) (*trained, error) {
-	t := &trained{base: *j.base, facts: j.facts()}
+	t := &trained{base: *j.base, facts: j.facts(), job: j}
 	switch x := j.Trainable.(type) {
 	case *lora.Adapter:
 		m, err := lora.NewMerged(j.base.Weights, x)
@@ -179,10 +181,11 @@ func (j *job) export(ctx context.Context, show *progress) (exports, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer t.close()
 	var list exports
 	for i := range j.recipe.Export {
 		a := &j.recipe.Export[i]
-		x := &exported{Form: a.Form(), Type: a.Type(), Path: filepath.Join(j.recipe.Output, a.Path()), maxKL: a.MaxKL}
+		x := &exported{Form: a.Form(), Type: a.Type(), Method: a.Method, Path: filepath.Join(j.recipe.Output, a.Path()), maxKL: a.MaxKL}
 		if x.Form == "gguf" && j.tokenizer == nil {
 			show.line("note: " + x.Path + " is not written, because the base has no tokenizer and such a file needs one")
 			continue
@@ -200,7 +203,7 @@ func (j *job) export(ctx context.Context, show *progress) (exports, error) {
 		}
 		list = append(list, x)
 	}
-	return list, nil
+	return list, t.forget()
 }
 
 // sizeOf a file, or of the weights in a folder.

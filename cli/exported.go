@@ -16,7 +16,8 @@ import (
 // exported is an artifact that was written and, when it was verified, how it compares with the trained model.
 type exported struct {
 	Form    string   `json:"form"`
-	Type    string   `json:"type"` // of storage, or the mix
+	Type    string   `json:"type"` // of storage, the mix, or the scheme
+	Method  string   `json:"method,omitempty"`
 	Path    string   `json:"path"`
 	Bytes   int64    `json:"bytes"`
 	Checked *checked `json:"verify,omitempty"`
@@ -178,7 +179,7 @@ func (x *exported) label() string {
 	if x.Form == "gguf" {
 		return "GGUF " + x.Type
 	}
-	return x.Form + " " + strings.ToLower(x.Type)
+	return strings.TrimSpace(x.Form + " " + strings.ToLower(x.Type) + " " + x.Method)
 }
 
 // facts lists where the files are.

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -16,16 +14,7 @@ import (
 	"tune/internal/packed"
 	"tune/kernels"
 	"tune/quantize"
-	"tune/quantize/solve"
 )
-
-// methods by name: what each does to weights.
-var methods = map[string]struct{ awq, gptq bool }{
-	"rtn":      {},
-	"gptq":     {gptq: true},
-	"awq":      {awq: true},
-	"awq+gptq": {awq: true, gptq: true},
-}
 
 // methodFlags say how codes are chosen.
 func methodFlags() []cli.Flag {
@@ -98,18 +87,9 @@ func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Mo
 	if err != nil {
 		return err
 	}
-	if old, err := quantize.OpenCalibration(path); err == nil {
-		same := old.Data == text.Hash() && old.Check(m, base.Weights) == nil
-		old.Close()
-		if same {
-			return nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, quantize.ErrCalibration) {
-		return err
-	}
 	show := newProgress(e.stderr)
 	defer show.end()
-	return quantize.Calibrate(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
+	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
 }
 
 // feedbackOptions takes --method and its flags to the plan of a GGUF file. done is to be called when it is written.
@@ -158,96 +138,75 @@ func checkDamp(c *cli.Context) error {
 }
 
 // packedMethod is the method of a folder for GPU servers: that of --method, or what the format is named after.
-func packedMethod(c *cli.Context, s *packed.Scheme) (string, error) {
-	method := c.String("method")
-	if method == "" {
-		if method = s.Format; method != "gptq" && method != "awq" {
-			method = "rtn"
-		}
+func packedMethod(c *cli.Context, s *packed.Scheme) (o quantize.MethodOptions, err error) {
+	name, err := quantize.MethodOf(c.String("method"), s)
+	if err != nil {
+		return o, usagef(c, "%v", err)
 	}
-	if _, ok := methods[method]; !ok {
-		return "", usagef(c, "method: expected rtn, gptq, awq or awq+gptq, found %q", method)
+	o = quantize.DefaultMethod(name)
+	o.Order, o.Damp, o.Search, o.Sweeps = quantize.Order(c.String("order")), c.Float64("damp"), c.Int("mse"), c.Int("sweeps")
+	if !slices.Contains([]quantize.Order{quantize.OrderGroup, quantize.OrderStatic, quantize.OrderNone}, o.Order) {
+		return o, usagef(c, "order: expected gar, static or none, found %q", o.Order)
 	}
-	if method != "rtn" && !s.Integers() {
-		return "", usagef(c, "method: %s is not made of integers: expected rtn, found %q", s, method)
+	if o.Memory, err = memoryFlag(c); err != nil {
+		return o, err
 	}
-	if order := quantize.Order(c.String("order")); !slices.Contains([]quantize.Order{quantize.OrderGroup, quantize.OrderStatic, quantize.OrderNone}, order) {
-		return "", usagef(c, "order: expected gar, static or none, found %q", order)
-	}
-	return method, checkDamp(c)
+	return o, checkDamp(c)
 }
 
 // solving is a method at work.
 type solving struct {
 	*quantize.Solver
-	plan  *quantize.PackedPlan
-	folds *quantize.Folds
+	plan  *quantize.PackedPlan // of the weights after folding
 	close func()
 }
 
 // startMethod prepares a method for a folder: the plan of the folded weights and the solver; nil for plain rounding.
-func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, o quantize.PackedOptions) (*solving, error) {
-	method, err := packedMethod(c, p.Scheme)
-	if err != nil || method == "rtn" {
+func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, po quantize.PackedOptions) (_ *solving, err error) {
+	o, err := packedMethod(c, p.Scheme)
+	if err != nil || o.Name == quantize.RTN {
 		return nil, err
 	}
-	pool := kernels.NewPool(c.Int("threads"))
-	s := &solving{plan: p, close: pool.Close}
-	if err := s.start(e, c, base, o, method, pool); err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *solving) start(e *env, c *cli.Context, base *model.Checkpoint, o quantize.PackedOptions, method string, pool *kernels.Pool) error {
+	var closers []func()
+	s := &solving{close: func() {
+		for _, f := range slices.Backward(closers) {
+			f()
+		}
+	}}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	o.Pool = kernels.NewPool(c.Int("threads"))
+	closers = append(closers, o.Pool.Close)
 	m, err := model.New(base, model.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cal, done, err := calibration(e, c, base, m, method, c.Args().Get(1), pool)
+	cal, done, err := calibration(e, c, base, m, o.Name, c.Args().Get(1), o.Pool)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	before := s.close
-	s.close = func() { done(); before() }
-	scheme := s.plan.Scheme
-	grid := solve.IntsOptions{Bits: scheme.Bits, Group: scheme.Group, Symmetric: scheme.Sym, Search: c.Int("mse"),
-		Store: func(x float64) float64 { return float64(scheme.RoundScale(float32(x))) }}
-	so := quantize.SolverOptions{Grid: grid, GPTQ: methods[method].gptq, Order: quantize.Order(c.String("order")), Damp: c.Float64("damp"), Sweeps: c.Int("sweeps"), Weighted: true, Kept: map[string]bool{}, Pool: pool}
-	if scheme.DescAct {
-		so.Order = quantize.OrderIndex
-	}
-	o.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v", method, cal.Model, cal.Data, so.Order, so.Damp, grid.Search, so.Sweeps, c.Bool("propagate"))
-	for _, x := range s.plan.Modules {
-		if x.Kept {
-			so.Kept[x.Name] = true
-		}
-	}
+	closers = append(closers, done)
 	if c.Bool("propagate") {
 		text, err := calibrationText(c, base)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		so.Propagate = &text
+		o.Propagate = &text
 	}
-	weights := base.Weights
-	if methods[method].awq {
-		show := newProgress(e.stderr)
-		s.folds, err = quantize.SearchFolds(e.ctx, m, base.Weights, cal, quantize.AWQOptions{Grid: grid, Pool: pool, Progress: show.layers})
-		show.end()
-		if err != nil {
-			return err
-		}
-		weights = s.folds.Source(base.Weights)
+	show := newProgress(e.stderr)
+	o.Progress = show.layers
+	s.Solver, err = quantize.StartMethod(e.ctx, p, m, base.Weights, cal, o)
+	show.end()
+	if err != nil {
+		return nil, err
 	}
-	if s.Solver, err = quantize.NewSolver(m, base.Weights, cal, s.folds, so); err != nil {
-		return err
-	}
-	inner := s.close
-	s.close = func() { s.Solver.Close(); inner() }
-	s.plan, err = planPacked(c, base, weights, true, o)
-	return err
+	closers = append(closers, s.Solver.Close)
+	po.Stamp = s.Stamp
+	s.plan, err = planPacked(c, base, s.Weights, true, po)
+	return s, err
 }
 
 // methodReport is what a method tells.
@@ -259,8 +218,8 @@ type methodReport struct {
 
 func (s *solving) report() *methodReport {
 	r := &methodReport{Linears: s.Reports, Phases: s.Phases}
-	if s.folds != nil {
-		r.Ratios = s.folds.Ratios
+	if s.Folds != nil {
+		r.Ratios = s.Folds.Ratios
 	}
 	return r
 }

@@ -156,26 +156,11 @@ func runQuantize(e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if n := p.Fallbacks(); n > 0 && c.Bool("strict") {
-		i := slices.IndexFunc(p.Choices, func(c quantize.Choice) bool { return c.Fallback })
-		return hint.Errorf("leave out --strict, or choose types with --tensor-type", "%d tensors have a width that does not suit their type, the first is %s: %s instead of %s",
-			n, p.Choices[i].Name, p.Choices[i].To, p.Choices[i].Wanted)
-	}
-	for _, n := range p.Notes {
-		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
+	if err := checkPlan(e, c, p); err != nil {
+		return err
 	}
 	if !dry {
-		if sharded(c) {
-			if err := clearShards(p, source, out, c.Bool("overwrite")); err != nil {
-				return err
-			}
-		}
-		show := newProgress(e.stderr)
-		bar := &byteProgress{show: show, begun: time.Now()}
-		err := p.Write(e.ctx, out, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: !c.Bool("resume"), Progress: bar.update,
-			Note: func(text string) { show.line("tune: note: " + text) }})
-		show.end()
-		if err != nil {
+		if err := writePlan(e, c, p, memory); err != nil {
 			return err
 		}
 	}
@@ -199,6 +184,34 @@ func runQuantize(e *env, c *cli.Context) error {
 		}
 	}
 	return printQuantized(e, c, p, &r)
+}
+
+// checkPlan says what a plan loses, or refuses it.
+func checkPlan(e *env, c *cli.Context, p *quantize.Plan) error {
+	if n := p.Fallbacks(); n > 0 && c.Bool("strict") {
+		i := slices.IndexFunc(p.Choices, func(c quantize.Choice) bool { return c.Fallback })
+		return hint.Errorf("leave out --strict, or choose types with --tensor-type", "%d tensors have a width that does not suit their type, the first is %s: %s instead of %s",
+			n, p.Choices[i].Name, p.Choices[i].To, p.Choices[i].Wanted)
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
+	}
+	return nil
+}
+
+// writePlan writes the file, or the files.
+func writePlan(e *env, c *cli.Context, p *quantize.Plan, memory int64) error {
+	out := c.Args().Get(1)
+	if sharded(c) {
+		if err := clearShards(p, c.Args().First(), out, c.Bool("overwrite")); err != nil {
+			return err
+		}
+	}
+	show := newProgress(e.stderr)
+	defer show.end()
+	bar := &byteProgress{show: show, begun: time.Now()}
+	return p.Write(e.ctx, out, quantize.WriteOptions{Threads: c.Int("threads"), Memory: memory, Fresh: !c.Bool("resume"), Progress: bar.update,
+		Note: func(text string) { show.line("tune: note: " + text) }})
 }
 
 // planOf chooses types by the mix or for the wanted size; targeted is nil with a mix.

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -227,45 +225,6 @@ func packedOptions(c *cli.Context) (o quantize.PackedOptions, err error) {
 	}
 	o.Version = "tune " + readBuildInfo().Version
 	return o, nil
-}
-
-// planExport plans a folder of a recipe's list; false when the artifact has another form.
-func planExport(base *model.Checkpoint, weights tensor.Source, untied bool, a *recipes.Artifact) (*quantize.PackedPlan, bool, error) {
-	o := quantize.PackedOptions{Untied: untied, Loader: a.Loader, Version: "tune " + readBuildInfo().Version}
-	var ok bool
-	if o.Scheme, ok = a.Packed(); !ok {
-		return nil, false, nil
-	}
-	if o.Loader == "" {
-		o.Loader = packed.Loaders()[0]
-	}
-	p, err := quantize.PlanPacked(base, weights, o)
-	return p, true, err
-}
-
-// checkExports refuses, before anything is trained, folders that the base cannot be stored as.
-func checkExports(base *model.Checkpoint, list []recipes.Artifact) error {
-	if base.Weights == nil {
-		return nil // a model from nothing: its weights come with the training
-	}
-	for i := range list {
-		if _, _, err := planExport(base, nil, false, &list[i]); err != nil {
-			return fmt.Errorf("export[%d]: %w", i, err)
-		}
-	}
-	return nil
-}
-
-// exportPacked replaces the folder of an earlier run.
-func exportPacked(ctx context.Context, t *trained, a *recipes.Artifact, path string) ([]string, error) {
-	p, _, err := planExport(&t.base, t.weights, t.untied, a)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.RemoveAll(path); err != nil {
-		return nil, err
-	}
-	return p.Notes, p.Write(ctx, path, quantize.WriteOptions{Fresh: true}, nil)
 }
 
 // planPacked plans for a checkpoint that openMerged opened, with weights in the place of its own; o.Stamp says what was done to

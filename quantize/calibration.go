@@ -237,12 +237,13 @@ func ParseCalibration(path string, data []byte) (*Calibration, error) {
 // maxInputWidth keeps squares of widths in an int; no model is near.
 const maxInputWidth = 1 << 24
 
-// Close unmaps the file.
+// Close unmaps the file; it does nothing the second time.
 func (c *Calibration) Close() error {
-	if c.close == nil {
+	f := c.close
+	if c.close = nil; f == nil {
 		return nil
 	}
-	return c.close()
+	return f()
 }
 
 // Inputs is the number of inputs it has statistics of.

@@ -20,6 +20,7 @@ type Artifact struct {
 	Compressed string  `yaml:"compressed_tensors,omitempty" json:"compressed_tensors,omitempty" jsonschema:"description=form: a compressed-tensors folder of a scheme such as W4A16 or FP8_DYNAMIC"`
 	BnB        string  `yaml:"bitsandbytes,omitempty" json:"bitsandbytes,omitempty" jsonschema:"enum=NF4,description=form: a folder as bitsandbytes stores it"`
 	GroupSize  int     `yaml:"group_size,omitempty" json:"group_size,omitempty" jsonschema:"description=with gptq awq and compressed_tensors: inputs that share a scale; 0 leaves it to the format and -1 is a whole row"`
+	Method     string  `yaml:"method,omitempty" json:"method,omitempty" jsonschema:"enum=rtn,enum=gptq,enum=awq,enum=awq+gptq,description=with gptq awq and compressed_tensors: how codes are chosen; all but rtn are calibrated on the training data; if not given that of the form and rtn for compressed_tensors"`
 	Loader     string  `yaml:"loader,omitempty" json:"loader,omitempty" jsonschema:"enum=vllm,enum=transformers,description=with these folders: whose rules they must meet; vllm if not given"`
 	MaxKL      float64 `yaml:"max_kl,omitempty" json:"max_kl,omitempty" jsonschema:"description=gate: largest mean KL divergence from the trained model on held-out answers in nats; 0 sets none"`
 }
@@ -27,82 +28,101 @@ type Artifact struct {
 // Trained as Artifact.Imatrix asks for importance measured on the training data.
 const Trained = "train"
 
-// forms an artifact can have.
-var forms = []struct {
-	key   string // the key that says so
-	value func(*Artifact) string
-	check func(*Artifact) error
-	path  func(*Artifact) string // in the output folder
-}{
-	{"merged", func(a *Artifact) string { return a.Merged }, checkMerged, func(*Artifact) string { return "merged" }},
-	{"gguf", func(a *Artifact) string { return a.GGUF }, checkGGUF, func(a *Artifact) string { return "model-" + strings.ToUpper(a.GGUF) + ".gguf" }},
-	{"gptq", func(a *Artifact) string { return a.GPTQ }, checkPacked, packedPath},
-	{"awq", func(a *Artifact) string { return a.AWQ }, checkPacked, packedPath},
-	{"compressed_tensors", func(a *Artifact) string { return a.Compressed }, checkPacked, packedPath},
-	{"bitsandbytes", func(a *Artifact) string { return a.BnB }, checkPacked, packedPath},
+// A form that an artifact can have.
+type form struct {
+	key    string                  // that says so
+	value  func(*Artifact) *string // of the key
+	takes  []string                // nil: mixes of GGUF files
+	format string                  // of a folder for GPU servers, "" for others
 }
 
-// packedPath tells format and scheme: model-gptq-W4.
-func packedPath(a *Artifact) string {
-	o, name, _ := a.packed()
-	return "model-" + o.Format + "-" + name
+var forms = []form{
+	{key: "merged", value: func(a *Artifact) *string { return &a.Merged }, takes: []string{"bf16", "f16", "f32"}},
+	{key: "gguf", value: func(a *Artifact) *string { return &a.GGUF }},
+	{key: "gptq", value: func(a *Artifact) *string { return &a.GPTQ }, format: "gptq", takes: []string{"W4", "W8", "W3", "W2", "W4_ASYM"}},
+	{key: "awq", value: func(a *Artifact) *string { return &a.AWQ }, format: "awq", takes: []string{"W4"}},
+	{key: "compressed_tensors", value: func(a *Artifact) *string { return &a.Compressed }, format: "compressed-tensors", takes: packed.SchemeNames()},
+	{key: "bitsandbytes", value: func(a *Artifact) *string { return &a.BnB }, format: "nf4", takes: []string{"NF4"}},
+}
+
+// form that the artifact has; an empty one when it has none or several.
+func (a *Artifact) form() (found form) {
+	for _, f := range forms {
+		switch {
+		case *f.value(a) == "":
+		case found.key != "":
+			return form{}
+		default:
+			found = f
+		}
+	}
+	return found
 }
 
 // Form is the key that says what the artifact is, "" when none or several do.
-func (a *Artifact) Form() string {
-	form := ""
-	for _, f := range forms {
-		if f.value(a) == "" {
-			continue
-		}
-		if form != "" {
-			return ""
-		}
-		form = f.key
-	}
-	return form
-}
+func (a *Artifact) Form() string { return a.form().key }
 
-// Path is the file or folder of a checked artifact, in the output folder.
-func (a *Artifact) Path() string {
-	for _, f := range forms {
-		if f.key == a.Form() {
-			return f.path(a)
-		}
-	}
-	return ""
-}
-
-// Type is the value of the form: a storage type or a mix, in capitals.
+// Type is the value of the form: a storage type, a mix or a scheme, in capitals.
 func (a *Artifact) Type() string {
-	for _, f := range forms {
-		if f.key == a.Form() {
-			return strings.ToUpper(f.value(a))
-		}
+	f := a.form()
+	if f.key == "" {
+		return ""
 	}
-	return ""
+	return strings.ToUpper(*f.value(a))
+}
+
+// Path is the file or folder of a checked artifact, in the output folder. A method that is not the usual one is in its name.
+func (a *Artifact) Path() string {
+	switch f := a.form(); {
+	case f.key == "merged":
+		return "merged"
+	case f.format == "":
+		return "model-" + a.Type() + ".gguf"
+	case a.Method == "" || a.Method == f.format:
+		return "model-" + f.format + "-" + a.Type()
+	default:
+		return "model-" + f.format + "-" + a.Type() + "-" + a.Method
+	}
+}
+
+// Packed are the options of a folder for GPU servers; false for other forms.
+func (a *Artifact) Packed() (o packed.Options, ok bool) {
+	f := a.form()
+	o.Format = f.format
+	if a.GroupSize != 0 {
+		o.Group = &a.GroupSize
+	}
+	switch bits, asym := strings.CutSuffix(a.Type(), "_ASYM"); f.format {
+	case "gptq", "awq":
+		o.Bits = int(bits[1] - '0')
+		if asym {
+			o.Sym = new(bool)
+		}
+	case "compressed-tensors":
+		o.Scheme = a.Type()
+	}
+	return o, f.format != ""
 }
 
 // checkExport checks the list; each artifact has a place of its own.
 func checkExport(list []Artifact, bad func(wrong bool, path, format string, args ...any)) {
-	var names []string
-	for _, f := range forms {
-		names = append(names, f.key)
-	}
 	taken := map[string]int{}
 	for i := range list {
 		a, at := &list[i], fmt.Sprintf("export[%d]", i)
-		form := a.Form()
-		if form == "" {
+		f := a.form()
+		if f.key == "" {
+			var names []string
+			for _, f := range forms {
+				names = append(names, f.key)
+			}
 			bad(true, at, "expected one of the keys %s", strings.Join(names, ", "))
 			continue
 		}
-		if _, packed := a.Packed(); !packed && (a.GroupSize != 0 || a.Loader != "") {
-			bad(true, at, "group_size and loader are for gptq, awq, compressed_tensors and bitsandbytes")
-		}
+		bad(f.format == "" && (a.GroupSize != 0 || a.Loader != "" || a.Method != ""), at, "group_size, method and loader are for gptq, awq, compressed_tensors and bitsandbytes")
+		bad(f.key != "gguf" && a.Imatrix != "", at, "expected no imatrix, which is for gguf, found %q", a.Imatrix)
 		bad(!(a.MaxKL >= 0), at+".max_kl", "expected at least 0, found %g", a.MaxKL)
-		if err := forms[slices.Index(names, form)].check(a); err != nil {
-			bad(true, at+"."+form, "%v", err)
+		if err := a.check(f); err != nil {
+			bad(true, at+"."+f.key, "%v", err)
 			continue
 		}
 		first, again := taken[a.Path()]
@@ -111,68 +131,32 @@ func checkExport(list []Artifact, bad func(wrong bool, path, format string, args
 	}
 }
 
-func checkMerged(a *Artifact) error {
-	types := []string{"bf16", "f16", "f32"}
-	switch {
-	case !slices.Contains(types, a.Merged):
-		return fmt.Errorf("expected one of %s, found %q", strings.Join(types, ", "), a.Merged)
-	case a.Imatrix != "":
-		return fmt.Errorf("expected no imatrix, which is for gguf, found %q", a.Imatrix)
-	}
-	return nil
-}
-
-// Packed are the options of a folder for GPU servers; false for other forms.
-func (a *Artifact) Packed() (packed.Options, bool) {
-	o, _, ok := a.packed()
-	return o, ok
-}
-
-func (a *Artifact) packed() (o packed.Options, name string, ok bool) {
-	for _, f := range []struct{ format, value string }{{"gptq", a.GPTQ}, {"awq", a.AWQ}, {"compressed-tensors", a.Compressed}, {"nf4", a.BnB}} {
-		if f.value != "" {
-			o.Format, name = f.format, strings.ToUpper(f.value)
+// check holds the value of the form against what it takes.
+func (a *Artifact) check(f form) error {
+	value := *f.value(a)
+	if f.takes == nil {
+		mix, err := quantize.ParseMix(value)
+		switch {
+		case err != nil:
+			return fmt.Errorf("expected a mix such as Q8_0 or Q4_K_M, found %q", value)
+		case mix.NeedsImportance() && a.Imatrix == "":
+			return fmt.Errorf("%s needs to know the importance of columns: add imatrix: %s, or a file", mix.Name, Trained)
 		}
+		return nil
 	}
-	if a.GroupSize != 0 {
-		o.Group = &a.GroupSize
+	if !slices.ContainsFunc(f.takes, func(x string) bool { return strings.EqualFold(x, value) }) {
+		return fmt.Errorf("expected one of %s, found %q", strings.Join(f.takes, ", "), value)
 	}
-	switch bits, asym := strings.CutSuffix(name, "_ASYM"); o.Format {
-	case "gptq", "awq":
-		if len(bits) == 2 {
-			o.Bits = int(bits[1] - '0')
-		}
-		if asym {
-			o.Sym = new(bool)
-		}
-	case "compressed-tensors":
-		o.Scheme = name
+	o, ok := a.Packed()
+	if !ok {
+		return nil
 	}
-	return o, name, o.Format != ""
-}
-
-func checkPacked(a *Artifact) error {
-	o, name, _ := a.packed()
-	names := map[string][]string{"gptq": {"W4", "W8", "W3", "W2", "W4_ASYM"}, "awq": {"W4"}, "compressed-tensors": packed.SchemeNames(), "nf4": {"NF4"}}[o.Format]
-	switch {
-	case !slices.Contains(names, name):
-		return fmt.Errorf("expected one of %s, found %q", strings.Join(names, ", "), name)
-	case a.Imatrix != "":
-		return fmt.Errorf("expected no imatrix, which is for gguf, found %q", a.Imatrix)
-	case a.Loader != "" && !slices.Contains(packed.Loaders(), a.Loader):
+	if a.Loader != "" && !slices.Contains(packed.Loaders(), a.Loader) {
 		return fmt.Errorf("expected a loader of %s, found %q", strings.Join(packed.Loaders(), ", "), a.Loader)
 	}
-	_, err := packed.ParseScheme(o)
-	return err
-}
-
-func checkGGUF(a *Artifact) error {
-	mix, err := quantize.ParseMix(a.GGUF)
-	switch {
-	case err != nil:
-		return fmt.Errorf("expected a mix such as Q8_0 or Q4_K_M, found %q", a.GGUF)
-	case mix.NeedsImportance() && a.Imatrix == "":
-		return fmt.Errorf("%s needs to know the importance of columns: add imatrix: %s, or a file", mix.Name, Trained)
+	s, err := packed.ParseScheme(o)
+	if err == nil {
+		_, err = quantize.MethodOf(a.Method, s)
 	}
-	return nil
+	return err
 }

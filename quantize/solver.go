@@ -61,10 +61,11 @@ type Phases struct {
 type Solver struct {
 	Reports []LinearReport
 	Phases  Phases
+	Folds   *Folds        // nil: none
+	Weights tensor.Source // after folding
+	Stamp   string        // changes when anything does that decides the codes
 
 	m           *model.Model
-	weights     tensor.Source // after folding
-	folds       *Folds        // nil: none
 	calibration *Calibration
 	walk        *walk // with propagation
 	o           SolverOptions
@@ -92,9 +93,9 @@ func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, 
 	if o.Damp == 0 {
 		o.Damp = 0.01
 	}
-	s := &Solver{m: m, weights: weights, folds: f, calibration: c, o: o, layer: -1}
+	s := &Solver{m: m, Weights: weights, Folds: f, calibration: c, o: o, layer: -1}
 	if f != nil {
-		s.weights = f.Source(weights)
+		s.Weights = f.Source(weights)
 	}
 	if o.Propagate != nil {
 		var err error
@@ -167,8 +168,8 @@ func (s *Solver) advance(ctx context.Context) (err error) {
 				for o := range q.Out {
 					q.Decode(w[o*q.In:(o+1)*q.In], o)
 				}
-				if s.folds != nil {
-					s.folds.unscale(name+".weight", w)
+				if s.Folds != nil {
+					s.Folds.unscale(name+".weight", w)
 				}
 				run.matrices[name+".weight"] = kernels.Floats(w, q.Out, q.In)
 			}
@@ -197,7 +198,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	t, err := s.weights.Tensor(name + ".weight")
+	t, err := s.Weights.Tensor(name + ".weight")
 	if err != nil {
 		return nil, err
 	}
@@ -238,8 +239,8 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 // prepare makes what the linears of an input share.
 func (s *Solver) prepare(i int) (err error) {
 	in := &s.stats[i]
-	if s.folds != nil && s.folds.columns[in.Modules[0]] != nil && !s.scaled[i] {
-		in.Gram = in.Gram.Scaled(s.folds.columns[in.Modules[0]], s.o.Pool)
+	if s.Folds != nil && s.Folds.columns[in.Modules[0]] != nil && !s.scaled[i] {
+		in.Gram = in.Gram.Scaled(s.Folds.columns[in.Modules[0]], s.o.Pool)
 		s.scaled[i] = true
 	}
 	diag := in.Gram.Diagonal()
