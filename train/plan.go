@@ -34,7 +34,7 @@ const Garbage = 16 << 20
 
 // Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
 // smaller micro-batch; when one sequence does not fit, the error says how much is missing.
-func (j *Job) Plan() (*Plan, error) { return j.plan(Memory() + Garbage) }
+func (j *Job) Plan() (*Plan, error) { return j.plan(ownMemory() + Garbage) }
 
 // plan is Plan for a process that takes so many bytes already.
 func (j *Job) plan(program int64) (*Plan, error) {
