@@ -33,7 +33,7 @@ func planCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			seconds := float64(p.FLOPs) / flopsPerSecond(j.Pool, j.Model.Exact)
+			seconds := float64(p.FLOPs+p.Again) / flopsPerSecond(j.Pool, j.Model.Exact)
 			if c.Bool("json") {
 				return writeJSON(e.stdout, struct {
 					*train.Plan

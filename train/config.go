@@ -12,7 +12,7 @@ type Config struct {
 	Steps       int      `yaml:"steps" json:"steps,omitempty" jsonschema:"minimum=0,description=optimizer steps; 0 counts epochs instead"`
 	Epochs      float64  `yaml:"epochs" json:"epochs,omitempty" jsonschema:"minimum=0,description=passes over the training data when steps is 0"`
 	Batch       int      `yaml:"batch" json:"batch,omitempty" jsonschema:"minimum=1,description=sequences per optimizer step (packs or rows)"`
-	MicroTokens int      `yaml:"micro_tokens" json:"micro_tokens,omitempty" jsonschema:"minimum=0,description=most tokens computed at once; 0 takes the whole batch if memory allows"`
+	MicroTokens int      `yaml:"micro_tokens" json:"micro_tokens,omitempty" jsonschema:"minimum=0,description=most tokens computed at once; 0 chooses by cost and memory"`
 	Optimizer   string   `yaml:"optimizer" json:"optimizer,omitempty" jsonschema:"enum=adamw,enum=sgd"`
 	LR          float64  `yaml:"lr" json:"lr,omitempty" jsonschema:"minimum=0,description=highest learning rate"`
 	Beta1       float64  `yaml:"beta1" json:"beta1,omitempty" jsonschema:"minimum=0,maximum=1"`

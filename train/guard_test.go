@@ -96,7 +96,32 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-// A limit makes the plan recompute, then cut smaller micro-batches, then give up; numbers stay the same.
+// The plan weighs recomputation against smaller micro-batches, and memory only where the user set a limit.
+func TestPlanWeighs(t *testing.T) {
+	j := smallJob(t, t.TempDir())
+	twice := 2 * packing * j.Model.Spec.Values() // what four micro-batches cost beyond two
+	for _, c := range []struct {
+		memory      int64
+		micro       int
+		activations int64 // of the larger micro-batches
+		again       int64 // recomputed with them
+		better      bool
+	}{
+		{0, 0, comfortable, twice, false},
+		{0, 0, comfortable + 1, 0, true},
+		{0, 256, comfortable + 1, 0, false},
+		{1 << 30, 0, comfortable + 1, twice, false},
+		{1 << 30, 256, 0, twice + 1, true},
+	} {
+		j.Memory, j.Config.MicroTokens = c.memory, c.micro
+		found := j.better(&Plan{MicroBatches: 4}, &Plan{MicroBatches: 2, Activations: c.activations, Again: c.again})
+		if found != c.better {
+			t.Errorf("%+v: found %v", c, found)
+		}
+	}
+}
+
+// A limit makes the plan recompute and cut smaller micro-batches, then give up; numbers stay the same.
 func TestMemoryLimit(t *testing.T) {
 	job := func(memory int64) *Job {
 		j := smallJob(t, t.TempDir())

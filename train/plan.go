@@ -24,7 +24,8 @@ type Plan struct {
 	CheapOnly     int   `json:"cheaply_recomputed_layers"` // layers of which only cheap operations are recomputed
 	Layers        int   `json:"layers"`
 	TokensPerStep int   `json:"tokens_per_step"` // at most
-	FLOPs         int64 `json:"flops_per_step"`
+	FLOPs         int64 `json:"flops_per_step"`  // of full sequences, each token supervised, nothing done twice
+	Again         int64 `json:"recomputed_flops_per_step"`
 
 	budget int64 // bytes left for a program
 }
@@ -32,13 +33,21 @@ type Plan struct {
 // Garbage is what may lie about, rows of data for the most part, before it is collected.
 const Garbage = 16 << 20
 
-// Plan chooses the micro-batch and the recomputation that fit the memory limit. More recomputation is tried before a
-// smaller micro-batch; when one sequence does not fit, the error says how much is missing.
+// packing is what a micro-batch costs beside its work, in operations for each value of the base: its weights are decoded and packed
+// for each pass anew. Measured: SmolLM2-135M in four micro-batches of 512 tokens took 7 % longer than in two of 1,024.
+const packing = 340
+
+// comfortable is how many bytes of activations a run takes that was given no limit: with more, smaller micro-batches cost less
+// than the memory that they save.
+const comfortable = 512 << 20
+
+// Plan chooses the micro-batch and the recomputation that cost least within the memory limit. When one sequence does not fit, the
+// error says how much is missing.
 func (j *Job) Plan() (*Plan, error) { return j.plan(ownMemory() + Garbage) }
 
 // plan is Plan for a process that takes so many bytes already.
 func (j *Job) plan(program int64) (*Plan, error) {
-	p := &Plan{Weights: j.Model.WeightBytes(), Program: program, TokensPerStep: j.Config.Batch * j.Seq}
+	p := Plan{Weights: j.Model.WeightBytes(), Program: program, TokensPerStep: j.Config.Batch * j.Seq}
 	for _, x := range j.Trainable.Params() {
 		p.Optimizer += 4 * int64(len(x.Data)*len(optimizers[j.Config.Optimizer].states))
 		p.Params += 4 * int64(len(x.Data))
@@ -50,6 +59,12 @@ func (j *Job) plan(program int64) (*Plan, error) {
 				"memory plan: expected at most %s, found %s before the first activation", BytesText(j.Memory), BytesText(j.Memory-p.budget))
 		}
 	}
+	one, err := j.program(roundUp(j.Seq), graph.Options{})
+	if err != nil {
+		return nil, err
+	}
+	p.FLOPs = one.Report.FLOPs * int64(j.Config.Batch)
+	var best *Plan
 	least := roundUp(j.Seq)
 	for micro := roundUp(j.microTokens()); ; micro = max(least, roundUp(micro/2)) {
 		missing, err := j.missing(micro, p.budget)
@@ -61,14 +76,31 @@ func (j *Job) plan(program int64) (*Plan, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.fill(j, program, micro)
-			return p, nil
+			next := p
+			next.fill(j, program, micro)
+			if best == nil || j.better(&next, best) {
+				best = &next
+			}
 		}
-		if micro <= least {
+		if micro > least {
+			continue
+		}
+		if best == nil {
 			return nil, hint.Errorf("a shorter data.seq, a lower lora.rank or more memory",
 				"memory plan: expected at most %s; one sequence of %d tokens with every layer recomputed lacks %s", BytesText(j.Memory), j.Seq, BytesText(missing))
 		}
+		return best, nil
 	}
+}
+
+// better says whether a plan with smaller micro-batches is to be preferred.
+func (j *Job) better(smaller, larger *Plan) bool {
+	if j.Memory == 0 {
+		return j.Config.MicroTokens == 0 && larger.Activations > comfortable
+	}
+	values := j.Model.Spec.Values()
+	cost := func(p *Plan) int64 { return p.Again + packing*values*int64(p.MicroBatches) }
+	return cost(smaller) < cost(larger)
 }
 
 // options bound a program to so many bytes, 0: no bound. Cheap operations are recomputed in any case: they take less time than
@@ -102,7 +134,7 @@ func (p *Plan) fill(j *Job, g *graph.Program, micro int) {
 	p.Params += r.Params
 	p.Gradients, p.Activations, p.Inputs = r.Grads, r.Arena, r.Inputs
 	p.Recomputed, p.CheapOnly, p.Layers = r.Full, r.Cheap, r.Layers
-	p.FLOPs = r.FLOPs * int64(p.TokensPerStep) / int64(micro)
+	p.Again = r.Again * int64(p.TokensPerStep) / int64(micro)
 	p.Total = p.Weights + p.Params + p.Gradients + p.Optimizer + p.Activations + p.Inputs + p.Program
 }
 
@@ -111,7 +143,7 @@ func (p *Plan) Facts() []Fact {
 	again := "nothing"
 	switch {
 	case p.Recomputed > 0:
-		again = fmt.Sprintf("%d of %d layers", p.Recomputed, p.Layers)
+		again = fmt.Sprintf("%d of %d layers, %.1f %% more work", p.Recomputed, p.Layers, 100*float64(p.Again)/float64(p.FLOPs))
 	case p.CheapOnly > 0:
 		again = fmt.Sprintf("cheap operations of %d of %d layers", p.CheapOnly, p.Layers)
 	}
