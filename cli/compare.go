@@ -21,13 +21,17 @@ func compareCommand(e *env) *cli.Command {
 		Name:  "compare",
 		Usage: "what changed between two evaluations, document by document, and whether it is more than noise",
 		UsageText: "tune compare BEFORE AFTER [--gate 'TASK.METRIC >= BOUND' ...] [--html FILE] [--junit FILE] [--markdown FILE] [--github]\n" +
-			"tune compare MODEL MODEL|ADAPTER --tasks TASK[,TASK...] [--data DIR ...] [--limit N] [flags]",
+			"tune compare MODEL MODEL|ADAPTER --tasks TASK[,TASK...] [--data DIR ...] [--limit N] [flags]\n" +
+			"tune compare --artifacts [--text FILE] [--chunks N] REFERENCE MODEL...",
 		Description: `BEFORE and AFTER are results of "tune eval" or of lm-evaluation-harness: a results file, or the folder that holds it. With --tasks they may be models, or an adapter of the model before, which are
 then asked.
 
 A change that may be noise is marked ~. Yes/no metrics get McNemar's exact test and Newcombe's interval; others, and
 documents that share a passage, a permutation test and a bootstrap interval. DETECTABLE is the smallest change that the
 documents show with 80 % probability.
+
+With --artifacts the arguments are forms of one model: a table tells what each takes and how far its predictions of a text are from
+those of the first.
 
 A gate's bound without sign is about the number after (piqa.acc >= 0.7); with a sign or a unit it is about the change:
 arc_easy.acc >= -0.5pp (percentage points), wikitext.word_perplexity <= +3%. A change passes when its whole interval is
@@ -39,12 +43,18 @@ is inconclusive, 1 anything else.`,
 			&cli.StringFlag{Name: "correction", Value: "holm", Usage: "of p-values for many comparisons: " + strings.Join(slices.Sorted(maps.Keys(stats.Corrections)), ", ")},
 			&cli.GenericFlag{Name: "cluster", Value: &repeated{}, Usage: "`TASK=COLUMN` whose equal values make documents dependent, - for none; may be repeated"},
 			&cli.StringFlag{Name: "tasks", Aliases: []string{"t"}, Usage: "`NAMES` of tasks to ask of models, with commas between"},
-		}, evalTaskFlags(), reportFlags(), lockFlags(), []cli.Flag{jsonFlag()}),
+		}, artifactFlags(), evalTaskFlags(), reportFlags(), lockFlags(), []cli.Flag{jsonFlag()}),
 		Action: e.compare,
 	}
 }
 
 func (e *env) compare(c *cli.Context) error {
+	if c.Bool("artifacts") {
+		return e.compareArtifacts(c)
+	}
+	if name := setFlag(c, artifactFlags()); name != "" {
+		return usagef(c, "%s: expected --artifacts with it", name)
+	}
 	if c.NArg() != 2 {
 		return usagef(c, "expected two results, before and after, found %d arguments", c.NArg())
 	}

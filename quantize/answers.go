@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"tune/internal/hint"
 	"tune/kernels"
@@ -27,20 +26,16 @@ type Answers struct {
 	Loss      float64 `json:"loss"`      // nats for a label
 }
 
-// CompareAnswers runs documents through a reference and candidates. next yields packs of at most n tokens each, then io.EOF. The
+// CompareAnswers runs documents through a reference and candidates, at least one. next yields packs of at most n tokens each, then io.EOF. The
 // reference's answers come first; a candidate's divergence is that of the tokens with labels.
 func CompareAnswers(ctx context.Context, ref Side, cands []Side, n int, next func() (*Documents, error), pool *kernels.Pool) ([]Answers, []*Divergence, error) {
 	c := &answerRun{n: n, pool: pool, preds: make([][]prediction, len(cands))}
-	for _, s := range slices.Concat([]Side{ref}, cands) {
-		if a, b := ref.Model.V, s.Model.V; a != b {
-			return nil, nil, fmt.Errorf("vocabulary: expected %d tokens, found %d", a, b)
-		}
-		f, err := newForward(s.Model, s.Trained, n, pool, nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer f.close()
-		c.sides = append(c.sides, f)
+	var closeAll func()
+	var err error
+	c.sides, closeAll, err = openForwards(ref, cands, n, pool)
+	defer closeAll()
+	if err != nil {
+		return nil, nil, err
 	}
 	c.answers = make([]Answers, len(c.sides))
 	var open Documents
@@ -108,26 +103,25 @@ func (c *answerRun) run(d Documents) error {
 			hidden[k] = append(hidden[k], h[int(r)*f.m.C:(int(r)+1)*f.m.C]...)
 		}
 	}
-	for k := range c.sides {
-		got, err := predict([2]*forward{c.sides[0], c.sides[k]}, [2][]float32{hidden[0], hidden[k]}, targets, c.pool)
-		if err != nil {
-			return err
-		}
-		c.answers[k].add(got, docs)
-		if k > 0 {
-			c.preds[k-1] = append(c.preds[k-1], got...)
-		}
+	got, err := predict(c.sides, hidden, targets, c.pool)
+	if err != nil {
+		return err
+	}
+	c.answers[0].add(got[0], 0, docs)
+	for k := range got {
+		c.answers[k+1].add(got[k], 1, docs)
+		c.preds[k] = append(c.preds[k], got[k]...)
 	}
 	return nil
 }
 
-// add counts predictions of documents: right ones, and documents that have right ones only.
-func (a *Answers) add(got []prediction, docs []int32) {
+// add counts what a side (0 the reference, 1 the candidate) predicts of documents: right ones, and documents that have right ones only.
+func (a *Answers) add(got []prediction, side int, docs []int32) {
 	right := true
 	for i, p := range got {
 		a.Tokens++
-		a.Loss += p.nll[1]
-		if p.hit {
+		a.Loss += p.nll[side]
+		if p.hit[side] {
 			a.Accuracy++
 		} else {
 			right = false

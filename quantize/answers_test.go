@@ -78,7 +78,7 @@ func TestCompareAnswers(t *testing.T) {
 	}
 	none := document(n, 0, func(int) int32 { return -1 })
 	once := true
-	if _, _, err := CompareAnswers(t.Context(), s, nil, n, func() (*Documents, error) {
+	if _, _, err := CompareAnswers(t.Context(), s, []Side{other}, n, func() (*Documents, error) {
 		if once {
 			once = false
 			return none, nil

@@ -426,14 +426,14 @@ func (p *prober) probe(t *TensorSensitivity, x Shape, q qtype.Type) (bool, error
 		if err != nil {
 			return false, err
 		}
-		got, err := predict([2]*forward{p.ref, f}, [2][]float32{p.hidden[k], h}, piece[len(piece)/contextShare+1:], p.o.Pool)
+		got, err := predict([]*forward{p.ref, f}, [][]float32{p.hidden[k], h}, piece[len(piece)/contextShare+1:], p.o.Pool)
 		if err != nil {
 			return false, err
 		}
-		for _, g := range got {
+		for _, g := range got[0] {
 			sum += g.kl
 		}
-		n += len(got)
+		n += len(got[0])
 	}
 	t.KL = sum / float64(n)
 	return true, nil

@@ -155,7 +155,8 @@ func compareTensor(name string, ref, cand Side) (TensorError, error) {
 
 // DivergeOptions of Diverge.
 type DivergeOptions struct {
-	ChunkSize int // tokens of a piece; predictions of its second half are compared
+	ChunkSize int  // tokens of a piece; predictions of its second half are compared
+	Whole     bool // those of all its tokens are
 	BOS       int32
 	HasBOS    bool // every piece begins with BOS in the place of its first token
 	Progress  func(done, total int)
@@ -164,24 +165,29 @@ type DivergeOptions struct {
 // Diverge runs whole pieces of a text through both models and compares their predictions, as llama-perplexity does with
 // --kl-divergence. At most a few rows of logits of each model are in memory.
 func Diverge(ctx context.Context, ref, cand Side, ids []int32, pool *kernels.Pool, o DivergeOptions) (*Divergence, error) {
+	all, err := DivergeAll(ctx, ref, []Side{cand}, ids, pool, o)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// DivergeAll is Diverge of several candidates from one run of the reference.
+func DivergeAll(ctx context.Context, ref Side, cands []Side, ids []int32, pool *kernels.Pool, o DivergeOptions) ([]*Divergence, error) {
 	chunks := len(ids) / max(o.ChunkSize, 1)
 	if o.ChunkSize < 4 || chunks < 1 {
 		return nil, hint.Errorf("give more text", "text: expected at least one piece of %d tokens, found %d tokens", o.ChunkSize, len(ids))
 	}
-	if a, b := ref.Model.V, cand.Model.V; a != b {
-		return nil, fmt.Errorf("vocabulary: expected %d tokens, found %d", a, b)
+	sides, closeAll, err := openForwards(ref, cands, o.ChunkSize, pool)
+	defer closeAll()
+	if err != nil {
+		return nil, err
 	}
-	var sides [2]*forward
-	for i, s := range []Side{ref, cand} {
-		f, err := newForward(s.Model, s.Trained, o.ChunkSize, pool, nil)
-		if err != nil {
-			return nil, err
-		}
-		defer f.close()
-		sides[i] = f
-	}
-	var all []prediction
+	all := make([][]prediction, len(cands))
 	piece, first := make([]int32, o.ChunkSize), o.ChunkSize/2
+	if o.Whole {
+		first = 0
+	}
 	for c := range chunks {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -190,7 +196,7 @@ func Diverge(ctx context.Context, ref, cand Side, ids []int32, pool *kernels.Poo
 		if o.HasBOS {
 			piece[0] = o.BOS
 		}
-		var hidden [2][]float32
+		hidden := make([][]float32, len(sides))
 		for i, f := range sides {
 			if err := f.run(piece); err != nil {
 				return nil, err
@@ -201,12 +207,38 @@ func Diverge(ctx context.Context, ref, cand Side, ids []int32, pool *kernels.Poo
 		if err != nil {
 			return nil, fmt.Errorf("piece %d: %w", c, err)
 		}
-		all = append(all, got...)
+		for i := range all {
+			all[i] = append(all[i], got[i]...)
+		}
 		if o.Progress != nil {
 			o.Progress(c+1, chunks)
 		}
 	}
-	return summarize(all), nil
+	var out []*Divergence
+	for _, p := range all {
+		out = append(out, summarize(p))
+	}
+	return out, nil
+}
+
+// openForwards prepares a reference and candidates of its vocabulary for pieces of n tokens.
+func openForwards(ref Side, cands []Side, n int, pool *kernels.Pool) (list []*forward, closeAll func(), err error) {
+	closeAll = func() {
+		for _, f := range list {
+			f.close()
+		}
+	}
+	for _, s := range slices.Concat([]Side{ref}, cands) {
+		if a, b := ref.Model.V, s.Model.V; a != b {
+			return list, closeAll, fmt.Errorf("vocabulary: expected %d tokens, found %d", a, b)
+		}
+		f, err := newForward(s.Model, s.Trained, n, pool, nil)
+		if err != nil {
+			return list, closeAll, err
+		}
+		list = append(list, f)
+	}
+	return list, closeAll, nil
 }
 
 // prediction compares the two models at one token.
@@ -214,29 +246,36 @@ type prediction struct {
 	kl   float64
 	nll  [2]float64 // of the token that follows
 	same bool       // the likeliest next token
-	hit  bool       // the candidate's likeliest next token is the one that follows
+	hit  [2]bool    // the likeliest next token is the one that follows
 }
 
-// predict takes hidden states (rows, C) of both sides to predictions of the targets (rows).
-func predict(sides [2]*forward, hidden [2][]float32, targets []int32, pool *kernels.Pool) ([]prediction, error) {
-	out := make([]prediction, len(targets))
+// predict takes hidden states (rows, C) of all sides, the reference first, to predictions of the targets (rows) by candidate.
+func predict(sides []*forward, hidden [][]float32, targets []int32, pool *kernels.Pool) ([][]prediction, error) {
+	out := make([][]prediction, len(sides)-1)
+	for i := range out {
+		out[i] = make([]prediction, len(targets))
+	}
 	v := sides[0].m.V
 	for r := 0; r < len(targets); r += headRows {
 		n := min(headRows, len(targets)-r)
-		var logits [2][]float32
+		var ref []float32
 		for i, f := range sides {
-			l, err := f.logits(hidden[i][r*f.m.C : (r+n)*f.m.C])
+			logits, err := f.logits(hidden[i][r*f.m.C : (r+n)*f.m.C])
 			if err != nil {
 				return nil, err
 			}
-			logits[i] = l
-		}
-		pool.Run(n, func(_, k int) {
-			out[r+k] = compareLogits(logits[0][k*v:(k+1)*v], logits[1][k*v:(k+1)*v], int(targets[r+k]))
-		})
-		for k := range n {
-			if p := out[r+k]; math.IsNaN(p.kl) || math.IsInf(p.kl, 0) || math.IsNaN(p.nll[0]+p.nll[1]) {
-				return nil, fmt.Errorf("token %d: expected finite logits", r+k)
+			if i == 0 {
+				ref = logits
+				continue
+			}
+			got := out[i-1][r : r+n]
+			pool.Run(n, func(_, k int) {
+				got[k] = compareLogits(ref[k*v:(k+1)*v], logits[k*v:(k+1)*v], int(targets[r+k]))
+			})
+			for k, p := range got {
+				if math.IsNaN(p.kl) || math.IsInf(p.kl, 0) || math.IsNaN(p.nll[0]+p.nll[1]) {
+					return nil, fmt.Errorf("token %d: expected finite logits", r+k)
+				}
 			}
 		}
 	}
@@ -258,7 +297,7 @@ func compareLogits(a, b []float32, target int) (p prediction) {
 	}
 	p.kl = max(p.kl, 0) // rounding of equal distributions
 	p.nll = [2]float64{la - float64(a[target]), lb - float64(b[target])}
-	p.same, p.hit = topA == topB, topB == target
+	p.same, p.hit = topA == topB, [2]bool{topA == target, topB == target}
 	return p
 }
 
