@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -292,7 +293,7 @@ func (e *env) evalPrint(c *cli.Context, r *scores.Results, m *evalModel) error {
 	for _, n := range r.Tune.Notes {
 		fmt.Fprintln(e.stderr, "note:", n)
 	}
-	for _, name := range slices.Sorted(mapKeys(r.Tune.Tasks)) {
+	for _, name := range slices.Sorted(maps.Keys(r.Tune.Tasks)) {
 		f := r.Tune.Tasks[name]
 		for _, loss := range []struct {
 			n    int
@@ -333,7 +334,7 @@ func (e *env) evalPrint(c *cli.Context, r *scores.Results, m *evalModel) error {
 
 // resultOrder lists tasks by name with the groups first.
 func resultOrder(r *scores.Results) []string {
-	names := slices.Sorted(mapKeys(r.Results))
+	names := slices.Sorted(maps.Keys(r.Results))
 	slices.SortStableFunc(names, func(a, b string) int {
 		_, aGroup := r.GroupSubtasks[a]
 		_, bGroup := r.GroupSubtasks[b]

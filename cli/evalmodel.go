@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"iter"
-	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,7 +39,8 @@ func evalModelFlags() []cli.Flag {
 		&cli.StringFlag{Name: "price", Usage: "of a million tokens read and written, as `READ,WRITTEN`"},
 		&cli.StringFlag{Name: "judge", Usage: "`MODEL` that reads answers: a folder or GGUF file, or with --judge-endpoint a name"},
 		&cli.StringFlag{Name: "judge-endpoint", Usage: "`URL` of the judge's API"},
-		&cli.StringFlag{Name: "judge-key-env", Usage: "`VARIABLE` of the environment with the key of the judge's API"})
+		&cli.StringFlag{Name: "judge-key-env", Usage: "`VARIABLE` of the environment with the key of the judge's API"},
+		&cli.StringFlag{Name: "judge-price", Usage: "as --price, of the judge"})
 }
 
 // evalModel is who answers, with what must be closed.
@@ -50,7 +48,7 @@ type evalModel struct {
 	model, judge ask.Model
 	template     string // of model, when it is on this machine
 	config       scores.Config
-	endpoint     *endpoint.Model
+	endpoints    []*endpoint.Model
 	closers      []func()
 }
 
@@ -60,13 +58,27 @@ func (m *evalModel) close() {
 	}
 }
 
-// usage prints what an endpoint was asked.
+// usage prints what endpoints were asked.
 func (m *evalModel) usage(w io.Writer) {
-	if m.endpoint == nil {
-		return
+	for _, x := range m.endpoints {
+		u := x.Usage()
+		fmt.Fprintf(w, "note: %s answered %d requests with %d retries: %d tokens read, %d written, cost %.4f\n", x.Name(), u.Requests, u.Retries, u.Read, u.Written, u.Cost)
 	}
-	u := m.endpoint.Usage()
-	fmt.Fprintf(w, "note: the endpoint answered %d requests with %d retries: %d tokens read, %d written, cost %.4f\n", u.Requests, u.Retries, u.Read, u.Written, u.Cost)
+}
+
+// remote opens a model behind an API; price is the flag with its prices.
+func (m *evalModel) remote(c *cli.Context, o endpoint.Options, price string) (ask.Model, error) {
+	if p := c.String(price); p != "" {
+		if n, err := fmt.Sscanf(p, "%g,%g", &o.PriceRead, &o.PriceWritten); n != 2 || err != nil {
+			return nil, usagef(c, "%s: expected READ,WRITTEN, found %q", price, p)
+		}
+	}
+	x, err := endpoint.New(o)
+	if err != nil {
+		return nil, err
+	}
+	m.endpoints = append(m.endpoints, x)
+	return x, nil
 }
 
 func openEvalModel(c *cli.Context) (_ *evalModel, err error) {
@@ -79,15 +91,10 @@ func openEvalModel(c *cli.Context) (_ *evalModel, err error) {
 	if url := c.String("endpoint"); url != "" {
 		o := endpoint.Options{URL: url, Model: c.String("model"), KeyEnv: c.String("key-env"), Chat: c.Bool("chat-completions"), Context: c.Int("ctx"),
 			PerMinute: c.Float64("per-minute"), Concurrency: c.Int("concurrency")}
-		if p := c.String("price"); p != "" {
-			if n, err := fmt.Sscanf(p, "%g,%g", &o.PriceRead, &o.PriceWritten); n != 2 || err != nil {
-				return nil, usagef(c, "price: expected READ,WRITTEN, found %q", p)
-			}
-		}
-		if m.endpoint, err = endpoint.New(o); err != nil {
+		if m.model, err = m.remote(c, o, "price"); err != nil {
 			return nil, err
 		}
-		m.model, m.config = m.endpoint, scores.Config{Model: "endpoint", ModelArgs: map[string]any{"url": url, "model": o.Model}}
+		m.config = scores.Config{Model: "endpoint", ModelArgs: map[string]any{"url": url, "model": o.Model}}
 	} else if err = m.local(c); err != nil {
 		return nil, err
 	}
@@ -144,7 +151,7 @@ func (m *evalModel) open(base, adapter string, o local.Options) (ask.Model, erro
 
 func (m *evalModel) openJudge(c *cli.Context, name string) (ask.Model, error) {
 	if url := c.String("judge-endpoint"); url != "" {
-		return endpoint.New(endpoint.Options{URL: url, Model: name, KeyEnv: c.String("judge-key-env"), Chat: true})
+		return m.remote(c, endpoint.Options{URL: url, Model: name, KeyEnv: c.String("judge-key-env"), Chat: true}, "judge-price")
 	}
 	return m.open(name, "", local.Options{})
 }
@@ -162,21 +169,14 @@ func (m *evalModel) journal(c *cli.Context) error {
 	return nil
 }
 
-// openJournal opens the journal of the flags, or that of the user's cache; nil without one.
+// openJournal opens the journal of the flags, or that of the user's cache; nil when the flags want none.
 func (m *evalModel) openJournal(c *cli.Context) (*journal.Journal, error) {
 	path := c.String("journal")
 	if path == "-" {
 		return nil, nil
 	}
 	if path == "" {
-		dir, err := os.UserCacheDir()
-		if own := os.Getenv("TUNE_CACHE"); own != "" {
-			dir, err = own, nil
-		}
-		if err != nil {
-			return nil, nil // no home to keep anything in
-		}
-		path = filepath.Join(dir, "tune", "answers.db")
+		path = filepath.Join(cacheDir(), "answers.db")
 	}
 	j, err := journal.Open(path)
 	if err != nil {
@@ -200,8 +200,6 @@ func codeEnv(ctx context.Context) (task.Env, error) {
 
 // codeSeconds bounds the run of one solution with its tests.
 const codeSeconds = 15
-
-func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
 // hubFetch takes the data sets that come with the program from it, others from the hub's cache and, when that is allowed, from the hub into it, which it tells.
 func (e *env) hubFetch(download bool) (task.Fetch, error) {

@@ -44,7 +44,27 @@ func mtbenchQuestions(_ *Config, s Sources) ([]Doc, error) {
 	})(questions)
 }
 
-var rating = pyre.MustCompile(`\[\[?(\d+\.?\d*)\]\]?`)
+// ratings are how a judge writes a rating: the first form that a judgement has counts, as in FastChat, so that [1] beside [[8]] is
+// no rating.
+var ratings = []*pyre.Regexp{pyre.MustCompile(`\[\[(\d+\.?\d*)\]\]`), pyre.MustCompile(`\[(\d+\.?\d*)\]`)}
+
+// ratingIn is the rating of a judgement, NaN when it has none from 1 to 10.
+func ratingIn(judgement string) (float64, error) {
+	for _, form := range ratings {
+		found, err := form.FindAll(judgement)
+		if err != nil {
+			return 0, err
+		}
+		if len(found) == 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(found[0][0], 64); err == nil && v >= 1 && v <= 10 {
+			return v, nil
+		}
+		break
+	}
+	return math.NaN(), nil
+}
 
 // mtbenchRatings read the judge's ratings, which stand behind the answers, one for each turn. A judgement without a
 // rating counts as unrated and in no mean.
@@ -53,16 +73,9 @@ func mtbenchRatings(_ Doc, r results) ([]Named, error) {
 	sum, unrated := 0.0, 0.0
 	var out []Named
 	for k := range turns {
-		value := math.NaN()
-		found, err := rating.FindAll(r.answers[turns+k].Text)
+		value, err := ratingIn(r.answers[turns+k].Text)
 		if err != nil {
 			return nil, err
-		}
-		if len(found) > 0 {
-			value, err = strconv.ParseFloat(found[0][0], 64)
-			if err != nil || value < 1 || value > 10 {
-				value = math.NaN()
-			}
 		}
 		unrated += float64(b2i(math.IsNaN(value)))
 		sum += value
