@@ -34,8 +34,10 @@ type Config struct {
 	Format  string            `yaml:"format,omitempty" json:"format,omitempty" jsonschema:"enum=auto,enum=messages,enum=prompt/completion,enum=sharegpt,enum=alpaca,enum=preference,enum=kto,enum=text,enum=tokens,description=what a row holds; auto looks at the columns"`
 	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty" jsonschema:"description=names of the columns where they differ from the usual ones such as prompt: question"`
 
-	Seq        int    `yaml:"seq" json:"seq" jsonschema:"minimum=2,description=longest pack in tokens"`
-	Packing    bool   `yaml:"packing" json:"packing" jsonschema:"description=several rows in one pack; they do not see each other"`
+	Seq     int  `yaml:"seq" json:"seq" jsonschema:"minimum=2,description=longest pack in tokens"`
+	Packing bool `yaml:"packing" json:"packing" jsonschema:"description=several rows in one pack; they do not see each other"`
+	// Padding is none, which the empty string means too: a row stays as long as it is. The key is for recipes that wish to say it.
+	Padding    string `yaml:"padding,omitempty" json:"padding,omitempty" jsonschema:"enum=none,description=none: packs and unpacked rows are as long as they are; there is no other"`
 	Order      string `yaml:"order" json:"order" jsonschema:"enum=file,enum=shuffled,description=order of train; valid and test are always read in file order"`
 	Overlength string `yaml:"overlength" json:"overlength" jsonschema:"enum=error,enum=truncate,enum=drop,enum=split,description=what to do with a row longer than seq"`
 	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=last,enum=all,description=which turns of a conversation are supervised: all of the assistant's or its last one or everything; text is always supervised whole; train: false or true in a message overrides it"`
@@ -139,6 +141,9 @@ func (c Config) Validate() []Problem {
 	validColumns(c.Columns, func(key string) { add("columns."+key, "expected one of %s", strings.Join(columnKeys, ", ")) })
 	oneOf("format", c.Format, formatNames, true)
 	oneOf("order", c.Order, orders, false)
+	if c.Padding != "" && c.Padding != "none" {
+		add("padding", "expected none, found %q: rows stand one after another in one sequence and do not see each other, so that none needs to be filled up", c.Padding)
+	}
 	oneOf("overlength", c.Overlength, overlengths, false)
 	c.validLoss(oneOf)
 	oneOf("documents", c.Documents, documents, true)

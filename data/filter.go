@@ -136,7 +136,17 @@ func (f *filter) accepts(r row) (bool, error) {
 }
 
 // any is a column as plain Go values: int and float64 for numbers.
-func (r row) any(name string) (any, error) {
+func (r row) any(name string) (_ any, err error) {
+	defer guard("column "+name, &err)
+	a, isJSON, ok := r.column(name)
+	if s, isText := "", false; ok && !isJSON {
+		if s, isText = stringAt(a, r.i); isText && !utf8.ValidString(s) {
+			return nil, fmt.Errorf("column %s: %w", name, errNotUTF8)
+		}
+		if isText {
+			return s, nil
+		}
+	}
 	raw, ok, err := r.json(name)
 	if err != nil || !ok {
 		return nil, err

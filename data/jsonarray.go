@@ -2,7 +2,6 @@ package data
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -99,7 +98,10 @@ func (r *jsonReader) next() (batch, error) {
 		r.row++
 		text, repaired, err := r.file.text(raw)
 		if err == nil {
-			err = rows.add(text)
+			var o object
+			if o, err = splitObject(text); err == nil {
+				err = rows.add(o)
+			}
 		}
 		if err != nil {
 			return batch{}, r.fail(err)
@@ -120,32 +122,3 @@ func (r *jsonReader) fail(err error) error {
 }
 
 func (r *jsonReader) close() { r.in.Close() }
-
-// splitObject returns the keys of a JSON object in order and the text of their values.
-func splitObject(object []byte) (keys []string, values []json.RawMessage, err error) {
-	dec := json.NewDecoder(bytes.NewReader(object))
-	if t, err := dec.Token(); err != nil {
-		return nil, nil, err
-	} else if t != json.Delim('{') {
-		return nil, nil, fmt.Errorf("expected a JSON object, found %.40q", object)
-	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return nil, nil, err
-		}
-		key, _ := t.(string)
-		var v json.RawMessage
-		if err := dec.Decode(&v); err != nil {
-			return nil, nil, fmt.Errorf("key %q: %w", key, err)
-		}
-		keys, values = append(keys, key), append(values, v)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, nil, err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, nil, fmt.Errorf("expected one JSON object, found more after it")
-	}
-	return keys, values, nil
-}

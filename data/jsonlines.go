@@ -144,9 +144,10 @@ func (r *lineReader) mark() mark {
 }
 
 func (r *lineReader) next() (batch, error) {
-	rows := &jsonRows{keep: r.keep}
-	var out batch
+	var lines [][]byte
 	var begins []lineBegin
+	var out batch
+	var broken error // what ended the reading, which the rows before it go ahead of
 	for total := 0; len(begins) < batchRows && total < batchBytes && r.at < r.limit; {
 		begin := lineBegin{r.at, r.line}
 		line, err := readLine(r.r)
@@ -154,7 +155,8 @@ func (r *lineReader) next() (batch, error) {
 			break
 		}
 		if err != nil {
-			return batch{}, fmt.Errorf("%s: %w", r.exact(begin), whole(err))
+			broken = fmt.Errorf("%s: %w", r.exact(begin), whole(err))
+			break
 		}
 		r.at += int64(len(line))
 		r.line++
@@ -168,17 +170,16 @@ func (r *lineReader) next() (batch, error) {
 			r.skip--
 			continue
 		}
-		line, repaired, err := r.file.text(line)
-		if err == nil {
-			err = rows.add(line)
-		}
-		if err != nil {
-			return batch{}, fmt.Errorf("%s: %w", r.exact(begin), err)
-		}
-		out.repair(len(begins), repaired)
-		begins = append(begins, begin)
+		lines, begins = append(lines, line), append(begins, begin)
 		out.ends = append(out.ends, r.mark())
 		total += len(line)
+	}
+	rows, err := r.rows(lines, begins, &out)
+	if err == nil {
+		err = broken
+	}
+	if err != nil {
+		return batch{}, err
 	}
 	if len(begins) == 0 {
 		return batch{lines: r.mark().line}, io.EOF
@@ -187,6 +188,32 @@ func (r *lineReader) next() (batch, error) {
 	out.key = func(i int) string { return r.key(begins[i]) }
 	out.exact = func(i int) string { return r.exact(begins[i]) }
 	return out, nil
+}
+
+// rows parses lines on all processors.
+func (r *lineReader) rows(lines [][]byte, begins []lineBegin, out *batch) (*jsonRows, error) {
+	rows := &jsonRows{keep: r.keep}
+	objects := make([]object, len(lines))
+	errs := make([]error, len(lines))
+	parallel(len(lines), func(i int) {
+		line, repaired, err := r.file.text(lines[i])
+		if err == nil {
+			objects[i], err = splitObject(line)
+			objects[i].repaired = repaired
+		}
+		errs[i] = err
+	})
+	for i, o := range objects {
+		err := errs[i]
+		if err == nil {
+			err = rows.add(o)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.exact(begins[i]), err)
+		}
+		out.repair(i, o.repaired)
+	}
+	return rows, nil
 }
 
 // lineBegin is the first byte of a line in the file, and lineReader.line there.

@@ -23,15 +23,11 @@ type jsonRows struct {
 	columns map[string][]json.RawMessage // nil where a row has no such key
 }
 
-func (j *jsonRows) add(object []byte) error {
-	keys, values, err := splitObject(object)
-	if err != nil {
-		return err
-	}
+func (j *jsonRows) add(o object) error {
 	if j.columns == nil {
 		j.columns = map[string][]json.RawMessage{}
 	}
-	for i, k := range keys {
+	for i, k := range o.keys {
 		if j.keep != nil && !j.keep(k) {
 			continue
 		}
@@ -45,7 +41,7 @@ func (j *jsonRows) add(object []byte) error {
 		for len(c) < j.n {
 			c = append(c, nil)
 		}
-		j.columns[k] = append(c, values[i])
+		j.columns[k] = append(c, o.values[i])
 	}
 	j.n++
 	return nil
@@ -83,15 +79,12 @@ func jsonColumn(name string, values []json.RawMessage) (arrow.Field, arrow.Array
 				b.Append(string(v))
 				continue
 			}
-			var s *string
-			if v != nil {
-				json.Unmarshal(v, &s) // jsonType has seen that these are strings and nulls
-			}
-			if s == nil {
+			if isNull(v) {
 				b.AppendNull()
-			} else {
-				b.Append(*s)
+				continue
 			}
+			s, _ := jsonString(v) // jsonType has seen that these are strings and nulls
+			b.BinaryBuilder.Append(s)
 		case *array.BooleanBuilder:
 			if isNull(v) {
 				b.AppendNull()

@@ -11,6 +11,12 @@ import (
 	"tune/internal/rng"
 )
 
+// verdict is what accepts returns.
+type verdict struct {
+	keep, filtered bool
+	err            error
+}
+
 // accepts says whether a row passes where and filter and is of the wanted side of a split by hash.
 func (o *source) accepts(r row, entry formatEntry, bySplit bool) (keep, filtered bool, _ error) {
 	for _, c := range o.conds {
@@ -64,7 +70,8 @@ type reader struct {
 	sorted []int // blocks in the order of the pass
 	open   batchReader
 	batch  batch
-	i      int // next row of batch
+	judged []verdict // per row of batch; nil for direct
+	i      int       // next row of batch
 	// direct is set when rows are drawn one by one; Place.Row is then the number of rows drawn in the pass
 	direct *permuted
 	// passed over since the last call of counted
@@ -141,14 +148,14 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 			continue
 		}
 		entry := r.formats[r.blocks[index].file]
-		ok, filtered, err := r.accepts(got, entry, !r.all)
-		if err != nil {
-			return drawn{}, false, fmt.Errorf("%s: %w", got.where(got.i), err)
+		v := r.verdict(got, entry)
+		if v.err != nil {
+			return drawn{}, false, fmt.Errorf("%s: %w", got.where(got.i), v.err)
 		}
-		if filtered {
+		if v.filtered {
 			r.filtered++
 		}
-		if ok {
+		if v.keep {
 			r.place.Taken++
 			return drawn{got, r.index, r.pass, index, at, entry, r.Columns, got.repaired[got.i]}, true, nil
 		}
@@ -177,7 +184,7 @@ func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
 			r.nextBlock(b.lines)
 			err = nil
 		} else if err == nil {
-			r.batch, r.i = b, 0
+			r.judge(b, r.formats[ref.file])
 		}
 		return row{}, 0, 0, false, err
 	}
@@ -186,6 +193,23 @@ func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
 	r.place.pass(r.batch, r.i)
 	r.i++
 	return got, index, at, true, nil
+}
+
+// judge takes a batch and decides about its rows on all processors.
+func (r *reader) judge(b batch, entry formatEntry) {
+	r.batch, r.i, r.judged = b, 0, make([]verdict, b.NumRows())
+	parallel(len(r.judged), func(i int) {
+		v := &r.judged[i]
+		v.keep, v.filtered, v.err = r.accepts(row{b, i}, entry, !r.all)
+	})
+}
+
+func (r *reader) verdict(got row, entry formatEntry) (v verdict) {
+	if r.direct == nil {
+		return r.judged[got.i]
+	}
+	v.keep, v.filtered, v.err = r.accepts(got, entry, !r.all)
+	return v
 }
 
 // jump reads the next row of the permutation; ok is false at the end of a pass.
@@ -259,5 +283,5 @@ func (r *reader) close() {
 	if r.open != nil {
 		r.open.close()
 	}
-	r.open, r.batch, r.i = nil, batch{}, 0
+	r.open, r.batch, r.judged, r.i = nil, batch{}, nil, 0
 }

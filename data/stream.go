@@ -262,7 +262,7 @@ func (s *Stream) Fingerprint() (string, error) {
 
 // hash writes the keys that apply to all sources.
 func (c Config) hash(w io.Writer) error {
-	c.Train, c.Valid, c.Test, c.Cache = nil, nil, nil, ""
+	c.Train, c.Valid, c.Test, c.Cache, c.Padding = nil, nil, nil, "", ""
 	return json.NewEncoder(w).Encode(c)
 }
 

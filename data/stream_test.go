@@ -147,6 +147,46 @@ func TestEveryRowOncePerEpoch(t *testing.T) {
 	}
 }
 
+// TestPaddingNone reads rows unpacked: a pack is a row and not a token longer. Saying so changes nothing, and there is no other padding.
+func TestPaddingNone(t *testing.T) {
+	c := rowsConfig(t, 100)
+	c.Packing, c.Order = false, "file"
+	silent := open(t, c, "train")
+	c.Padding = "none"
+	s := open(t, c, "train")
+	want, got := epoch(t, silent), epoch(t, s)
+	if !reflect.DeepEqual(got, want) {
+		t.Error("padding: none changes the packs")
+	}
+	one, _ := silent.Fingerprint()
+	if two, _ := s.Fingerprint(); one != two {
+		t.Error("padding: none changes the fingerprint")
+	}
+	text, err := os.ReadFile(c.Train[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if len(got) != len(lines) {
+		t.Fatalf("%d packs of %d rows", len(got), len(lines))
+	}
+	for i, p := range got {
+		var row struct {
+			IDs []int32 `json:"input_ids"`
+		}
+		if err := json.Unmarshal([]byte(lines[i]), &row); err != nil {
+			t.Fatal(err)
+		}
+		if p.Docs != 1 || !slices.Equal(p.IDs, row.IDs) {
+			t.Errorf("row %d: %d documents of tokens %v, want %v alone", i, p.Docs, p.IDs, row.IDs)
+		}
+	}
+	c.Padding = "max_length"
+	if ps := c.Validate(); len(ps) != 1 || ps[0].Path != "padding" || !strings.Contains(ps[0].Message, "expected none") {
+		t.Errorf("padding: max_length: %v", ps)
+	}
+}
+
 // TestResume compares a stream that is cut at every pack with one that is not, for windows that are larger and smaller
 // than the data, one source and several.
 func TestResume(t *testing.T) {
