@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -39,7 +41,7 @@ func (e *env) dataCheck(c *cli.Context) error {
 		return err
 	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
-	k := &preflight{e: e, recipe: r}
+	k := &preflight{ctx: e.ctx, recipe: r}
 	if c.String("recipe") == "" { // --data is one set, not three, and may be for any objective
 		r.Data.Valid, r.Data.Test, k.pairs = nil, nil, true
 	}
@@ -52,7 +54,9 @@ func (e *env) dataCheck(c *cli.Context) error {
 		}
 		err = writeJSON(e.stdout, k.findings)
 	} else {
-		err = k.print()
+		if err = k.print(e.stdout); err == nil {
+			_, err = fmt.Fprintf(e.stdout, "%d rows checked: %s\n", k.rows, k.counts())
+		}
 	}
 	if n := k.count(true); err == nil && n > 0 {
 		err = hint.Errorf("the hints above say how; key=value changes the recipe", "%d things to mend before training", n)
@@ -62,9 +66,10 @@ func (e *env) dataCheck(c *cli.Context) error {
 
 // preflight collects what is found.
 type preflight struct {
-	e        *env
+	ctx      context.Context
 	recipe   *recipes.Recipe
 	pairs    bool // worse answers are looked at, too
+	first    int  // rows of each source that are looked at; 0: all
 	findings []data.Finding
 	rows     int
 }
@@ -137,29 +142,49 @@ func (k *preflight) model(base *model.Checkpoint, tok *tokenizer.Tokenizer, temp
 	}
 }
 
+// splits opens the splits of the recipe and checks them.
 func (k *preflight) splits(base *model.Checkpoint, tok *tokenizer.Tokenizer, template *chat.Template) error {
 	d := k.recipe.Data
-	var known *data.Footprints
-	for _, split := range []string{"train", "valid", "test"} {
-		if split == "train" && len(d.Train) == 0 || split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
-			continue
-		}
+	streams := map[string]*data.Stream{}
+	for _, split := range d.Splits() {
 		s, err := data.Open(d, data.Options{Split: split, Seed: k.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Pairs: k.pairs,
 			Template: template, Cache: cacheDir()})
 		if err != nil {
 			k.findings = append(k.findings, data.FindingOf(split, err))
 			continue
 		}
-		seen, err := s.Check(k.e.ctx, data.CheckOptions{Stops: base.Stops(), Known: known})
-		s.Close()
+		defer s.Close()
+		streams[split] = s
+	}
+	return k.check(streams, base.Stops())
+}
+
+// check looks at the rows of streams. Train comes last, because it is compared with the others.
+func (k *preflight) check(streams map[string]*data.Stream, stops []int32) error {
+	o := data.CheckOptions{Stops: stops, Rows: k.first}
+	if k.first == 0 && streams["train"] != nil && len(streams) > 1 {
+		o.HeldOut = data.NewHeldOut(k.recipe.Data.Similarity)
+	}
+	found := map[string][]data.Finding{}
+	for _, split := range []string{"valid", "test", "train"} {
+		s := streams[split]
+		if s == nil {
+			continue
+		}
+		seen, err := s.Check(k.ctx, o)
 		if err != nil {
 			return err
 		}
-		k.findings = append(k.findings, seen.Findings...)
+		found[split] = seen.Findings
 		k.rows += seen.Rows
-		if split == "train" {
-			known = seen.Seen
+		if split == "train" && k.first == 0 {
 			k.steps(seen)
+		}
+	}
+	for _, split := range []string{"train", "valid", "test"} {
+		k.findings = append(k.findings, found[split]...)
+		if o.HeldOut != nil {
+			k.findings = append(k.findings, o.HeldOut.Findings(split)...)
 		}
 	}
 	return nil
@@ -178,8 +203,12 @@ func (k *preflight) steps(seen *data.Checked) {
 	}
 }
 
-func (k *preflight) print() error {
-	w := tabwriter.NewWriter(k.e.stdout, 0, 0, 2, ' ', 0)
+func (k *preflight) counts() string {
+	return fmt.Sprintf("%d errors, %d warnings", k.count(true), k.count(false))
+}
+
+func (k *preflight) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, isError := range []bool{true, false} {
 		for _, f := range k.findings {
 			if f.Error != isError {
@@ -199,9 +228,30 @@ func (k *preflight) print() error {
 			}
 		}
 	}
-	if err := w.Flush(); err != nil {
+	return w.Flush()
+}
+
+// firstRows is how many rows of each source are checked before a training: a fraction of a second, whatever the size.
+const firstRows = 256
+
+// check looks at the first rows before weights are loaded. It tells what looks wrong, and errors end the job.
+func (j *job) check(ctx context.Context, show *progress) error {
+	template, err := j.base.Template()
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(k.e.stdout, "%d rows checked: %d errors, %d warnings\n", k.rows, k.count(true), k.count(false))
+	k := &preflight{ctx: ctx, recipe: j.recipe, first: firstRows}
+	k.model(j.base, j.tokenizer, template)
+	if err := k.check(j.streams, j.base.Stops()); err != nil {
+		return err
+	}
+	if err := k.print(show.w); err != nil {
+		return err
+	}
+	show.line(fmt.Sprintf("the first %d rows of each source checked, %d in all: %s", firstRows, k.rows, k.counts()))
+	if n := k.count(true); n > 0 {
+		return hint.Errorf("the hints above say how; `tune data check` looks at all rows; --skip-check trains as it is",
+			"%d things to mend in the first %d rows of each source", n, firstRows)
+	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +95,20 @@ func readRecipe(c *cli.Context) (*recipes.Recipe, string, error) {
 }
 
 // openJob opens base, data and trainable of a recipe. say is told of long steps. The caller closes the job.
-func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (_ *job, err error) {
+func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (*job, error) {
+	j, err := openInputs(r, name, full, say)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.load(); err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// openInputs opens base and data of a recipe, as far as that takes no weights.
+func openInputs(r *recipes.Recipe, name string, full bool, say func(string)) (_ *job, err error) {
 	j := &job{recipe: r, name: name, full: full, say: say, streams: map[string]*data.Stream{}, begin: map[string]data.State{}}
 	defer func() {
 		if err != nil {
@@ -120,9 +134,15 @@ func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (_ *jo
 	if err = j.openData(); err != nil {
 		return nil, err
 	}
+	return j, nil
+}
+
+// load makes the model and what of it is trained.
+func (j *job) load() error {
+	r := j.recipe
 	m, err := model.New(j.base, model.Options{Exact: r.Precision == "f32"})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pool := kernels.NewPool(0)
 	j.closers = append(j.closers, pool.Close)
@@ -136,12 +156,16 @@ func openJob(r *recipes.Recipe, name string, full bool, say func(string)) (_ *jo
 	if s := j.streams["test"]; s != nil {
 		j.Test = s
 	}
-	if full {
+	if j.full {
 		j.Trainable = model.NewFull(m, r.Seed)
-	} else if j.Trainable, err = lora.Attach(m, r.LoRA, r.Seed); err != nil {
-		return nil, err
+		return nil
 	}
-	return j, nil
+	a, err := lora.Attach(m, r.LoRA, r.Seed)
+	if err != nil {
+		return err
+	}
+	j.Trainable = a
+	return nil
 }
 
 // openBase opens a model by path or name. From scratch, its weights are not looked at and need not be there.
@@ -201,10 +225,7 @@ func (j *job) openData() error {
 	if p := j.base.Spec.Positions; p > 0 && d.Seq > p {
 		return hint.Errorf(fmt.Sprintf("data.seq=%d", p), "data.seq: expected at most the model's context of %d tokens, found %d", p, d.Seq)
 	}
-	for _, split := range []string{"train", "valid", "test"} {
-		if split == "valid" && len(d.Valid) == 0 && d.ValidShare == 0 || split == "test" && len(d.Test) == 0 {
-			continue
-		}
+	for _, split := range slices.Compact(append([]string{"train"}, d.Splits()...)) { // without train, Open says so
 		s, err := data.Open(d, data.Options{Split: split, Seed: j.recipe.Seed, Tokenizer: j.tokenizer, Vocab: j.base.Spec.V, Template: template,
 			Cache: cacheDir(), Report: j.say})
 		if err != nil {

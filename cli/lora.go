@@ -40,6 +40,7 @@ func trainCommand(e *env, name, usage string, full bool) *cli.Command {
 		Flags: append(recipeFlags(),
 			&cli.BoolFlag{Name: "resume", Usage: "continue the run in the output folder"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace the run in the output folder"},
+			&cli.BoolFlag{Name: "skip-check", Usage: "train whatever is wrong in the first rows of the data"},
 			jsonFlag()),
 		Action: func(c *cli.Context) error { return e.finetune(c, full) },
 	}
@@ -55,11 +56,19 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 		return hint.Errorf("export: [{merged: bf16}]", "eval.tasks are asked of the merged model, and the recipe exports none")
 	}
 	show := newProgress(e.stderr)
-	j, err := openJob(r, name, full, show.line)
+	j, err := openInputs(r, name, full, show.line)
 	if err != nil {
 		return err
 	}
 	defer j.close()
+	if !c.Bool("resume") && !c.Bool("skip-check") {
+		if err := j.check(e.ctx, show); err != nil {
+			return err
+		}
+	}
+	if err := j.load(); err != nil {
+		return err
+	}
 	if err := prepareOutput(r.Output, c.Bool("resume"), c.Bool("overwrite")); err != nil {
 		return err
 	}

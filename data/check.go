@@ -49,6 +49,7 @@ var kinds = []kind{
 	{"unsupervised", true, "rows without a token to learn", "unsupervised: drop leaves them out and counts them"},
 	{"too-long", true, "rows longer than seq", "raise seq, or choose overlength: truncate, drop or split"},
 	{"leak", true, "rows of the held-out data that are also in train", "the score on them is no measure; split by a key column or drop them"},
+	{"near-leak", false, "rows of the held-out data that are nearly in train", "rows that share most of their words, or a long prompt: split by a key column, or dedup: minhash"},
 	{"unlike-generation", false, "trained turns before which training shows another text than generation would", "the template treats past turns differently; loss: last trains only where both agree"},
 	{"same-pair", true, "preferences whose two answers are the same", "they teach nothing; drop them"},
 	{"left-out", true, "tools or tool calls that the chat template leaves out", "use a model whose template knows tools, or put them into the content"},
@@ -69,13 +70,9 @@ func Checks() (list [][2]string) {
 
 // CheckOptions of Check.
 type CheckOptions struct {
-	Stops []int32     // tokens at which generation stops; nil: not looked at
-	Known *Footprints // of the rows of train, when this is not train
-}
-
-// Footprints are the hashes of rows: eight bytes for each.
-type Footprints struct {
-	rows map[uint64]bool
+	Stops   []int32  // tokens at which generation stops; nil: not looked at
+	HeldOut *HeldOut // rows of train are compared with it and those of other splits go to it; nil: neither
+	Rows    int      // of each source, its first ones; 0: all
 }
 
 // Checked is what Check has seen.
@@ -84,14 +81,16 @@ type Checked struct {
 	Rows       int
 	Tokens     int
 	Supervised int
-	Seen       *Footprints // for checking other splits against this one
 }
 
 // Check reads the split once and lists what is wrong.
 func (s *Stream) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
-	c := &checker{s: s, o: o, found: map[string]*Finding{}, answers: map[uint64]*frequent{}}
-	c.Seen = &Footprints{map[uint64]bool{}}
-	err := s.walk(ctx, func(x walked) bool {
+	c := &checker{s: s, o: o, found: map[string]*Finding{}, answers: map[uint64]*frequent{}, seen: map[uint64]bool{}}
+	var near *minHash
+	if o.HeldOut != nil {
+		near = o.HeldOut.near
+	}
+	err := s.walk(ctx, o.Rows, near, func(x walked) bool {
 		c.row(x)
 		return true
 	})
@@ -105,6 +104,9 @@ func (s *Stream) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	for _, k := range kinds {
 		if f := c.found[k.name]; f != nil {
 			f.Split, f.Of = s.options.Split, c.Rows
+			if k.name == "too-long" && s.config.Overlength != "error" || k.name == "unsupervised" && s.config.Unsupervised == "drop" {
+				f.Error = false // as the recipe wishes
+			}
 			c.Findings = append(c.Findings, *f)
 		}
 	}
@@ -127,6 +129,7 @@ type checker struct {
 	s       *Stream
 	o       CheckOptions
 	found   map[string]*Finding
+	seen    map[uint64]bool      // footprints of rows
 	answers map[uint64]*frequent // by hash, of short ones as long ones do not repeat by accident
 }
 
@@ -184,12 +187,16 @@ func (c *checker) row(x walked) {
 	if x.rejected != nil && (x.item.chat != nil || x.item.text != nil) && footprint(*x.rejected, ex) == h {
 		c.add("same-pair", x.key, "")
 	}
-	if c.Seen.rows[h] {
+	if c.seen[h] {
 		c.add("duplicate", x.key, "")
 	}
-	c.Seen.rows[h] = true
-	if c.o.Known != nil && c.o.Known.rows[h] {
-		c.add("leak", x.key, "")
+	c.seen[h] = true
+	switch held := c.o.HeldOut; {
+	case held == nil:
+	case c.s.options.Split == "train":
+		held.compare(x.key, h, x.sketch)
+	default:
+		held.add(c.s.options.Split, x.key, h, x.sketch)
 	}
 	c.remember(x)
 }

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ var planted = []struct{ find, row string }{
 // strict is ChatML that refuses a word.
 const strict = `{% for m in messages %}{% if m.content == 'forbidden' %}{{ raise_exception('not this word') }}{% endif %}{% endfor %}` + chatML
 
-func checkRows(t *testing.T, cfg Config, template, split string, known *Footprints) ([]Finding, *Footprints) {
+func checkRows(t *testing.T, cfg Config, template, split string, held *HeldOut) []Finding {
 	t.Helper()
 	parsed, err := chat.Parse(template)
 	if err != nil {
@@ -54,11 +55,11 @@ func checkRows(t *testing.T, cfg Config, template, split string, known *Footprin
 	}
 	defer s.Close()
 	stop, _ := tok.ID("<|im_end|>")
-	c, err := s.Check(context.Background(), CheckOptions{Stops: []int32{stop}, Known: known})
+	c, err := s.Check(context.Background(), CheckOptions{Stops: []int32{stop}, HeldOut: held})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.Findings, c.Seen
+	return c.Findings
 }
 
 func plantedConfig(t *testing.T, rows ...string) Config {
@@ -80,7 +81,7 @@ func TestCheckFindsPlantedMistakes(t *testing.T) {
 			}
 			continue
 		}
-		list, _ := checkRows(t, plantedConfig(t, good, p.row), strict, "train", nil)
+		list := checkRows(t, plantedConfig(t, good, p.row), strict, "train", nil)
 		i := slices.IndexFunc(list, func(f Finding) bool { return f.Name == p.find })
 		if i < 0 {
 			t.Errorf("%s in %.90s: found only %+v", p.find, p.row, list)
@@ -90,7 +91,7 @@ func TestCheckFindsPlantedMistakes(t *testing.T) {
 			t.Errorf("%s: %+v", p.find, f)
 		}
 	}
-	if list, _ := checkRows(t, plantedConfig(t, good), strict, "train", nil); len(list) > 0 {
+	if list := checkRows(t, plantedConfig(t, good), strict, "train", nil); len(list) > 0 {
 		t.Errorf("a good row: %+v", list)
 	}
 }
@@ -98,10 +99,10 @@ func TestCheckFindsPlantedMistakes(t *testing.T) {
 func TestCheckTemplateAndStops(t *testing.T) {
 	cfg := plantedConfig(t, good)
 	call := `{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo","tool_calls":[{"function":{"name":"f","arguments":{}}}]}]}`
-	if list, _ := checkRows(t, plantedConfig(t, call), strings.ReplaceAll(chatML, "m.tool_calls", "m.calls"), "train", nil); len(list) != 1 || list[0].Name != "left-out" {
+	if list := checkRows(t, plantedConfig(t, call), strings.ReplaceAll(chatML, "m.tool_calls", "m.calls"), "train", nil); len(list) != 1 || list[0].Name != "left-out" {
 		t.Errorf("a template without tools: %+v", list)
 	}
-	if list, _ := checkRows(t, plantedConfig(t, call), chatML, "train", nil); len(list) != 0 {
+	if list := checkRows(t, plantedConfig(t, call), chatML, "train", nil); len(list) != 0 {
 		t.Errorf("a template with tools: %+v", list)
 	}
 	for template, want := range map[string]string{
@@ -136,16 +137,60 @@ func TestCheckTemplateAndStops(t *testing.T) {
 	}
 }
 
+// TestCheckLeak plants one row of train in the test split as it is, but for case and white space, and one with few words changed.
 func TestCheckLeak(t *testing.T) {
-	cfg := plantedConfig(t, good, strings.Replace(good, "cat", "bird", 1))
-	cfg.Test = Sources{{Path: write(t, "test.jsonl", strings.Replace(good, "the cat", "THE bird ", 1)+"\n"+strings.Replace(good, "cat", "fish", 1)+"\n")}}
-	list, seen := checkRows(t, cfg, chatML, "train", nil)
-	if len(list) > 0 {
-		t.Errorf("train: %+v", list)
+	row := func(question string) string {
+		return `{"messages":[{"role":"system","content":"` + strings.Repeat("all rows share this ", 20) + `"},{"role":"user","content":"` + question + `"},` +
+			`{"role":"assistant","content":"and the dog"}]}`
 	}
-	list, _ = checkRows(t, cfg, chatML, "test", seen)
-	if len(list) != 1 || list[0].Name != "leak" || list[0].Rows != 1 || list[0].Of != 2 || !list[0].Error {
-		t.Errorf("test: %+v", list)
+	long := func(words string) string { // 60 words of its own
+		var b strings.Builder
+		for i := range 60 {
+			fmt.Fprintf(&b, "%s%d ", words, i)
+		}
+		return b.String()
+	}
+	cfg := plantedConfig(t, row("the bird"), row(long("a")), row(long("b")))
+	cfg.Seq = 4096
+	cfg.Test = Sources{{Path: write(t, "test.jsonl", strings.Join([]string{row("the  fish"), row("THE bird "), row(strings.Replace(long("a"), "a7 ", "other ", 1)), row(long("c"))}, "\n"))}}
+	held := NewHeldOut(0.8)
+	for _, split := range []string{"test", "train"} {
+		if list := checkRows(t, cfg, chatML, split, held); len(list) > 0 {
+			t.Errorf("%s: %+v", split, list)
+		}
+	}
+	list := held.Findings("test")
+	for i, want := range []Finding{{Name: "leak", Error: true, Key: "test.jsonl:2", Message: "a.jsonl:1"}, {Name: "near-leak", Key: "test.jsonl:3", Message: "a.jsonl:2"}} {
+		if len(list) != 2 {
+			t.Fatalf("found %+v", list)
+		}
+		f := list[i]
+		if f.Name != want.Name || f.Rows != 1 || f.Of != 4 || f.Error != want.Error || !strings.HasSuffix(f.Key, want.Key) || !strings.HasSuffix(f.Message, want.Message) {
+			t.Errorf("got %+v, want %+v", f, want)
+		}
+	}
+	if list := held.Findings("valid"); len(list) > 0 {
+		t.Errorf("valid: %+v", list)
+	}
+}
+
+// TestCheckFirstRows stops after so many rows of each source.
+func TestCheckFirstRows(t *testing.T) {
+	cfg := plantedConfig(t, good, strings.Replace(good, "cat", "bird", 1), good)
+	cfg.Train = append(cfg.Train, cfg.Train...)
+	parsed, err := chat.Parse(chatML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(cfg, Options{Split: "train", Tokenizer: testTokenizer(t), Template: parsed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for most, rows := range map[int]int{2: 4, 3: 6, 0: 6} {
+		if c, err := s.Check(context.Background(), CheckOptions{Rows: most}); err != nil || c.Rows != rows {
+			t.Errorf("first %d: %d rows, %v", most, c.Rows, err)
+		}
 	}
 }
 
@@ -160,7 +205,7 @@ func TestCheckSameAnswer(t *testing.T) {
 	}
 	cfg := plantedConfig(t, rows...)
 	cfg.Seq = 1024
-	list, _ := checkRows(t, cfg, chatML, "train", nil)
+	list := checkRows(t, cfg, chatML, "train", nil)
 	if len(list) != 1 || list[0].Name != "same-answer" || list[0].Rows != 60 || list[0].Error {
 		t.Errorf("%+v", list)
 	}

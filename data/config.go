@@ -200,6 +200,16 @@ func validColumns(columns map[string]string, bad func(key string)) {
 	}
 }
 
+// Splits are the splits that have rows, in the order train, valid, test.
+func (c Config) Splits() (list []string) {
+	for _, split := range splits {
+		if len(c.sources(split)) > 0 {
+			list = append(list, split)
+		}
+	}
+	return list
+}
+
 // sources returns the sources of a split, with the settings they take from the Config.
 func (c Config) sources(split string) Sources {
 	var ss Sources

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strings"
@@ -139,30 +140,42 @@ func (m *minHash) prepare(content []string) any {
 	return &s
 }
 
-func (m *minHash) copies(prepared any) bool {
-	s := prepared.(*signature)
+// short is what is kept of a signature to estimate similarities.
+func (s *signature) short() *[hashes]byte {
 	var short [hashes]byte
 	for i, x := range s {
 		short[i] = byte(x)
 	}
-	var keys [numBands]uint64
-	var compared []int32
+	return &short
+}
+
+// bands are hashes of the parts of a signature of which similar rows share one.
+func (s *signature) bands() (keys [numBands]uint64) {
 	for b := range keys {
 		var buf [4*bandRows + 1]byte
 		for i, x := range s[b*bandRows : (b+1)*bandRows] {
-			buf[4*i], buf[4*i+1], buf[4*i+2], buf[4*i+3] = byte(x), byte(x>>8), byte(x>>16), byte(x>>24)
+			binary.LittleEndian.PutUint32(buf[4*i:], x)
 		}
 		buf[4*bandRows] = byte(b)
 		keys[b] = xxh3.Hash(buf[:])
-		if other, ok := m.bands[keys[b]]; ok && !slices.Contains(compared, other) {
-			if m.similarity(&short, &m.signatures[other]) >= m.limit {
+	}
+	return keys
+}
+
+func (m *minHash) copies(prepared any) bool {
+	s := prepared.(*signature)
+	short, keys := s.short(), s.bands()
+	var compared []int32
+	for _, k := range keys {
+		if other, ok := m.bands[k]; ok && !slices.Contains(compared, other) {
+			if similarity(short, &m.signatures[other]) >= m.limit {
 				return true
 			}
 			compared = append(compared, other)
 		}
 	}
 	row := int32(len(m.signatures))
-	m.signatures = append(m.signatures, short)
+	m.signatures = append(m.signatures, *short)
 	for _, k := range keys {
 		if _, ok := m.bands[k]; !ok {
 			m.bands[k] = row
@@ -172,7 +185,7 @@ func (m *minHash) copies(prepared any) bool {
 }
 
 // similarity estimates the share of common shingles: different hashes agree in a byte by chance once in 256.
-func (m *minHash) similarity(a, b *[hashes]byte) float64 {
+func similarity(a, b *[hashes]byte) float64 {
 	equal := 0
 	for i := range a {
 		if a[i] == b[i] {

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -103,5 +104,19 @@ func TestMaskErrors(t *testing.T) {
 		if _, err := s.Next(context.Background()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", row, err, want)
 		}
+	}
+}
+
+// TestUnsupervisedTokens drops and counts rows of tokens that teach nothing, as it does conversations.
+func TestUnsupervisedTokens(t *testing.T) {
+	c := Default()
+	c.Train = Sources{{Path: write(t, "a.jsonl", "{\"input_ids\":[5,6],\"labels\":[-100,-100]}\n{\"input_ids\":[5,6],\"labels\":[-100,6]}\n")}}
+	if _, err := open(t, c, "train").Next(t.Context()); !errors.Is(err, errUnsupervised) {
+		t.Errorf("got %v, want %v", err, errUnsupervised)
+	}
+	c.Unsupervised = "drop"
+	s := open(t, c, "train")
+	if packs := epoch(t, s); len(packs) != 1 || packs[0].Docs != 1 || s.Stats().Dropped != 1 {
+		t.Errorf("%d packs, %+v", len(packs), s.Stats())
 	}
 }

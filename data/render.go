@@ -259,6 +259,9 @@ func (ex *Example) mark(offsets [][2]int, list []stretch) (ends []int) {
 
 // checkDoubled is an error when a text begins with two beginning-of-text tokens.
 func (e encoder) checkDoubled(ids []int32, why string) error {
+	if e.tok == nil {
+		return nil
+	}
 	if bos, ok := e.tok.BOS(); ok && len(ids) > 1 && ids[0] == bos && ids[1] == bos {
 		return fmt.Errorf("%w %s, found two: %s", errDoubled, e.tok.Token(bos), why)
 	}
@@ -310,8 +313,14 @@ func (e encoder) tokens(ids, labels []int32) (Example, error) {
 			return Example{}, fmt.Errorf("position %d: expected label -100 or a token id below %d, found %d", i, vocab, l)
 		}
 	}
+	if err := e.checkDoubled(ids, "the row has it twice"); err != nil {
+		return Example{}, err
+	}
 	ex := Example{IDs: ids, Labels: labels}
 	if len(ids) > 0 && ex.Supervised() == 0 {
+		if e.drop {
+			return Example{Unsupervised: true}, nil
+		}
 		return Example{}, fmt.Errorf("%w: all labels are -100", errUnsupervised)
 	}
 	return ex, nil

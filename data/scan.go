@@ -15,7 +15,7 @@ type Scanned struct {
 // returns false. A row that cannot be used does not end it; a file that cannot be read does. Next goes on from where it
 // was.
 func (s *Stream) Scan(ctx context.Context, visit func(Scanned) bool) error {
-	return s.walk(ctx, func(x walked) bool { return visit(x.Scanned) })
+	return s.walk(ctx, 0, nil, func(x walked) bool { return visit(x.Scanned) })
 }
 
 // walked is a row with what it was before it became tokens.
@@ -25,9 +25,11 @@ type walked struct {
 	rejected *item // the worse answer beside it
 	key      string
 	unwanted bool // a worse answer, which the objective has no use for
+	sketch   *signature
 }
 
-func (s *Stream) walk(ctx context.Context, visit func(walked) bool) error {
+// walk goes through the rows of each source, its first ones when most is above 0. near, when it is set, sketches them.
+func (s *Stream) walk(ctx context.Context, most int, near *minHash, visit func(walked) bool) error {
 	detailed := *s
 	detailed.encoder.detail = true
 	for _, o := range s.sources {
@@ -35,14 +37,25 @@ func (s *Stream) walk(ctx context.Context, visit func(walked) bool) error {
 			o = o.original
 		}
 		r := &reader{source: o, order: fileOrder, passes: 1}
-		stop := false
+		seen, stop := 0, false
 		err := r.chunks(ctx, func(chunk []drawn) error {
+			if most > 0 {
+				chunk = chunk[:min(len(chunk), most-seen)]
+			}
+			seen += len(chunk)
 			out := make([]walked, len(chunk))
-			parallel(len(chunk), func(i int) { out[i] = detailed.look(chunk[i]) })
+			parallel(len(chunk), func(i int) {
+				if out[i] = detailed.look(chunk[i]); near != nil {
+					out[i].sketch = near.sketch(out[i].item)
+				}
+			})
 			for _, x := range out {
 				if stop = !visit(x); stop {
 					return errStop
 				}
+			}
+			if most > 0 && seen == most {
+				return errStop
 			}
 			return nil
 		})
@@ -50,7 +63,7 @@ func (s *Stream) walk(ctx context.Context, visit func(walked) bool) error {
 		if stop {
 			return nil
 		}
-		if err != nil {
+		if err != nil && err != errStop {
 			return err
 		}
 	}

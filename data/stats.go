@@ -76,7 +76,7 @@ func (s *Stream) Summarize(ctx context.Context) (*Summary, error) {
 	lengths := map[int]int{}
 	seen := map[uint64]bool{}
 	letters := map[string]*Script{}
-	err := s.walk(ctx, func(x walked) bool {
+	err := s.walk(ctx, 0, nil, func(x walked) bool {
 		m.Rows++
 		n := len(x.Example.IDs)
 		switch {
