@@ -90,7 +90,7 @@ func hashTensors(src tensor.Source) (string, error) {
 		}
 		fmt.Fprintf(h, "%s %s %v %d\n", name, t.Type, t.Shape, len(t.Data))
 		h.Write(t.Data)
-		release(t.Data)
+		t.Release(t.Data)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
@@ -280,7 +280,7 @@ func (c *Calibration) layer(l int) (all []Statistics, err error) {
 			if x[i], err = tensor.Floats(t); err != nil {
 				return nil, err
 			}
-			release(t.Data)
+			t.Release(t.Data)
 		}
 		for i := range in.Width {
 			row := s.Gram.Sum[i*in.Width+i : (i+1)*in.Width]

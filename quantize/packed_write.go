@@ -219,11 +219,11 @@ func (w *packedWriter) encode(m *packed.Module, l *grouped.Linear) ([]tensor.Ten
 		}
 		return w.Scheme.Pack(l)
 	}
-	rows, data, err := w.decode(m.Name + ".weight")
+	rows, release, err := w.decode(m.Name + ".weight")
 	if err != nil {
 		return nil, err
 	}
-	defer release(data)
+	defer release()
 	shared := &packed.Shared{}
 	if w.Scheme.NeedsShared() {
 		if shared.Max, err = w.largest(m.Fused); err != nil {
@@ -233,8 +233,8 @@ func (w *packedWriter) encode(m *packed.Module, l *grouped.Linear) ([]tensor.Ten
 	return w.Scheme.Encode(m.Out, m.In, rows, shared)
 }
 
-// decode gives the rows of a weight, which refuse numbers that are not finite, and its bytes, to be released.
-func (w *packedWriter) decode(name string) (packed.Rows, []byte, error) {
+// decode gives the rows of a weight, which refuse numbers that are not finite, and gives the memory of its bytes back.
+func (w *packedWriter) decode(name string) (rows packed.Rows, release func(), err error) {
 	t, err := w.weights.Tensor(name)
 	if err != nil {
 		return nil, nil, err
@@ -247,11 +247,11 @@ func (w *packedWriter) decode(name string) (packed.Rows, []byte, error) {
 	if decode == nil || int64(len(t.Data)) != t.Bytes() {
 		return nil, nil, fmt.Errorf("type %s cannot be decoded", t.Type)
 	}
-	rows := func(dst []float32, o int) error {
+	rows = func(dst []float32, o int) error {
 		decode(dst, t.Data[int64(o)*row:int64(o+1)*row])
 		return w.finite(t.Info, dst, o)
 	}
-	return rows, t.Data, nil
+	return rows, func() { t.Release(t.Data) }, nil
 }
 
 func (w *packedWriter) finite(info tensor.Info, x []float32, row int) error {
@@ -307,7 +307,7 @@ func (w *packedWriter) rows(u unit, t tensor.Tensor) error {
 	if err := w.place(k.Name, out, first*int64(to.Bytes)); err != nil {
 		return err
 	}
-	release(src)
+	t.Release(src)
 	return nil
 }
 

@@ -273,7 +273,7 @@ func outputErrors(src *Source, x Shape, list []qtype.Type, o *SensitivityOptions
 		}
 		sums[task] = got
 	})
-	release(t.Data)
+	t.Release(t.Data)
 	out := map[string]float64{}
 	for i, q := range list {
 		sum := 0.0

@@ -294,7 +294,7 @@ func (f *File) Tensor(name string) (tensor.Tensor, error) {
 		return f.shards[e.shard].Tensor(name)
 	}
 	end := e.begin + uint64(e.Bytes())
-	return tensor.Tensor{Info: e.Info, Data: f.data[e.begin:end:end]}, nil
+	return tensor.View(e.Info, f.data[e.begin:end:end]), nil
 }
 
 // Offset is where a tensor begins in the file that holds it, in bytes; -1 when there is no such tensor.

@@ -240,7 +240,7 @@ func (f *File) Tensor(name string) (tensor.Tensor, error) {
 	if !ok {
 		return tensor.Tensor{}, fmt.Errorf("%s: %w", f.name, tensor.Missing(name))
 	}
-	return tensor.Tensor{Info: e.Info, Data: f.data[e.begin:e.end:e.end]}, nil
+	return tensor.View(e.Info, f.data[e.begin:e.end:e.end]), nil
 }
 
 // Offset is where a tensor begins in the file, in bytes; -1 when there is no such tensor.

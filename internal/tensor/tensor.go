@@ -69,8 +69,12 @@ func (i Info) Check() error {
 // Tensor is a stored tensor. Data may be a view of a mapped file: it must not be written, nor used after its file is closed.
 type Tensor struct {
 	Info
-	Data []byte
+	Data   []byte
+	mapped []byte // Data when it is a view of a mapped file
 }
+
+// View is a tensor whose Data is a part of a mapped file, which Release gives back to the system.
+func View(info Info, data []byte) Tensor { return Tensor{info, data, data} }
 
 // Source gives tensors by name. Implementations are safe for concurrent use.
 type Source interface {
