@@ -18,13 +18,14 @@ func calibrateCommand(e *env) *cli.Command {
 		UsageText: "tune calibrate --base MODEL --data FILE --output OUT.calib [--sequences N] [--length TOKENS]",
 		Description: `The text is cut into sequences, each a document, and runs through the model layer by layer. OUT.calib holds, of every input of
 linears, the products of its columns and their mean magnitudes; it names the model and the text by hashes, serves every method and
-bit width, and can be used again. Hidden states that do not fit into --memory go to disk as bf16.`,
+bit width, and can be used again. Where --memory is short, hidden states go to disk as bf16 and a layer runs once for each part of its
+products that fits. Of a mixture of experts each expert has products of its own; a table tells how many tokens it has seen.`,
 		Flags: append(modelFlags(),
 			&cli.StringFlag{Name: "data", Value: builtinText, Usage: "`FILE` of text, or " + builtinText},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Required: true, Usage: "`FILE` to write"},
 			&cli.IntFlag{Name: "sequences", Value: 64, Usage: "most sequences to use, 0: all"},
 			&cli.IntFlag{Name: "length", Value: 512, Usage: "`TOKENS` of a sequence"},
-			&cli.StringFlag{Name: "memory", Usage: "most memory for hidden states, such as 512MiB"},
+			&cli.StringFlag{Name: "memory", Usage: "most memory to use beside mapped files, such as 512MiB"},
 			&cli.BoolFlag{Name: "overwrite", Usage: "replace an output that exists"},
 			jsonFlag()),
 		Action: func(c *cli.Context) error {
@@ -45,6 +46,9 @@ type calibrateReport struct {
 	Bytes     int64  `json:"bytes"`
 	Model     string `json:"model_sha256"`
 	Data      string `json:"data_sha256"`
+	Memory    int64  `json:"memory_bytes"` // that was needed beside mapped files
+	// Experts is how many tokens each expert has seen.
+	Experts []quantize.ExpertCoverage `json:"experts,omitempty"`
 }
 
 func runCalibrate(e *env, c *cli.Context) error {
@@ -68,7 +72,7 @@ func runCalibrate(e *env, c *cli.Context) error {
 	if err := clearOutput(out, c.Bool("overwrite")); err != nil {
 		return err
 	}
-	m, err := model.New(base, model.Options{Exact: exact})
+	m, err := model.New(base, model.Options{Exact: exact, Lazy: true})
 	if err != nil {
 		return err
 	}
@@ -80,7 +84,7 @@ func runCalibrate(e *env, c *cli.Context) error {
 	defer pool.Close()
 	show := newProgress(e.stderr)
 	text := quantize.Text{IDs: ids, Length: c.Int("length")}
-	err = quantize.Calibrate(e.ctx, out, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
+	used, err := quantize.Calibrate(e.ctx, out, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.layers})
 	show.end()
 	if err != nil {
 		return err
@@ -94,11 +98,17 @@ func runCalibrate(e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r := calibrateReport{Output: out, Inputs: made.Inputs(), Sequences: text.Pieces(), Tokens: made.Tokens, Bytes: info.Size(), Model: made.Model, Data: made.Data}
+	r := calibrateReport{Output: out, Inputs: made.Inputs(), Sequences: text.Pieces(), Tokens: made.Tokens, Bytes: info.Size(), Model: made.Model, Data: made.Data, Memory: used}
+	if r.Experts, err = made.Coverage(); err != nil {
+		return err
+	}
 	if c.Bool("json") {
 		return writeJSON(e.stdout, r)
 	}
-	fmt.Fprintf(e.stdout, "wrote %s: %d inputs, %d sequences, %d tokens\n", r.Output, r.Inputs, r.Sequences, r.Tokens)
+	if err := expertsText(e.stdout, r.Experts); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "wrote %s: %d inputs, %d sequences, %d tokens; %s of memory at most\n", r.Output, r.Inputs, r.Sequences, r.Tokens, bytesText(r.Memory))
 	return nil
 }
 

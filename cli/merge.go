@@ -134,6 +134,12 @@ func openMerged(path, adapter string) (*model.Checkpoint, error) {
 	return nil, err
 }
 
+// copies says whether a model's matrices are put together when they are asked for; others are views of mapped files.
+func copies(base *model.Checkpoint) bool {
+	_, merged := base.Weights.(*lora.Merged)
+	return merged || base.Quantized != nil
+}
+
 // untied says whether merging gave a head of its own to a model whose head was its embedding.
 func untied(base *model.Checkpoint) bool {
 	w, ok := base.Weights.(*lora.Merged)

@@ -28,6 +28,8 @@ func methodFlags() []cli.Flag {
 		&cli.StringFlag{Name: "order", Value: string(quantize.OrderGroup), Usage: "in which GPTQ rounds columns: gar (groups by activation), static (by activation, scales of the original weights) or none"},
 		&cli.IntFlag{Name: "mse", Value: 20, Usage: "smaller ranges that are tried for each group, 0: none"},
 		&cli.IntFlag{Name: "sweeps", Value: 3, Usage: "of GPTQ's refinement of codes and scales, 0: none"},
+		&cli.StringFlag{Name: "expert-policy", Value: string(quantize.PolicyShrink), Usage: "what is done for an expert that has seen few tokens: shrink (an average token of the layer's experts for each that is missing), shared (the tokens of all of them) or rtn (nearest codes)"},
+		&cli.IntFlag{Name: "expert-tokens", Usage: "`N` tokens are enough for an expert; 0: as many as its input has columns"},
 		&cli.BoolFlag{Name: "propagate", Usage: "layers see what the quantized layers before them give; with --calibration-text"},
 	}
 }
@@ -89,7 +91,7 @@ func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Mo
 	}
 	show := newProgress(e.stderr)
 	defer show.end()
-	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Pool: pool, Progress: show.layers})
+	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.layers})
 }
 
 // feedbackOptions takes --method and its flags to the plan of a GGUF file. done is to be called when it is written.
@@ -106,7 +108,7 @@ func feedbackOptions(e *env, c *cli.Context, o *quantize.PlanOptions, pool *kern
 		return nil, err
 	}
 	defer base.Close()
-	m, err := model.New(base, model.Options{})
+	m, err := model.New(base, model.Options{Lazy: true})
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +150,10 @@ func packedMethod(c *cli.Context, s *packed.Scheme) (o quantize.MethodOptions, e
 	if !slices.Contains([]quantize.Order{quantize.OrderGroup, quantize.OrderStatic, quantize.OrderNone}, o.Order) {
 		return o, usagef(c, "order: expected gar, static or none, found %q", o.Order)
 	}
+	o.Few = quantize.Few{Policy: quantize.Policy(c.String("expert-policy")), Tokens: c.Int("expert-tokens")}
+	if !slices.Contains(quantize.Policies(), o.Few.Policy) || o.Few.Tokens < 0 {
+		return o, usagef(c, "expert-policy and expert-tokens: expected shrink, shared or rtn and at least 0, found %q and %d", o.Few.Policy, o.Few.Tokens)
+	}
 	if o.Memory, err = memoryFlag(c); err != nil {
 		return o, err
 	}
@@ -157,8 +163,9 @@ func packedMethod(c *cli.Context, s *packed.Scheme) (o quantize.MethodOptions, e
 // solving is a method at work.
 type solving struct {
 	*quantize.Solver
-	plan  *quantize.PackedPlan // of the weights after folding
-	close func()
+	plan     *quantize.PackedPlan // of the weights after folding
+	coverage []quantize.ExpertCoverage
+	close    func()
 }
 
 // startMethod prepares a method for a folder: the plan of the folded weights and the solver; nil for plain rounding.
@@ -180,7 +187,7 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	}()
 	o.Pool = kernels.NewPool(c.Int("threads"))
 	closers = append(closers, o.Pool.Close)
-	m, err := model.New(base, model.Options{})
+	m, err := model.New(base, model.Options{Lazy: true})
 	if err != nil {
 		return nil, err
 	}
@@ -189,6 +196,9 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 		return nil, err
 	}
 	closers = append(closers, done)
+	if s.coverage, err = cal.Coverage(); err != nil {
+		return nil, err
+	}
 	if c.Bool("propagate") {
 		text, err := calibrationText(c, base)
 		if err != nil {
@@ -214,28 +224,32 @@ type methodReport struct {
 	Linears []quantize.LinearReport `json:"linears"`
 	Phases  quantize.Phases         `json:"phases"`
 	Ratios  map[string]float64      `json:"awq_ratios,omitempty"`
+	// Coverage is how many tokens each expert has seen.
+	Coverage []quantize.ExpertCoverage `json:"experts,omitempty"`
 }
 
 func (s *solving) report() *methodReport {
-	r := &methodReport{Linears: s.Reports, Phases: s.Phases}
+	r := &methodReport{Linears: s.Reports, Phases: s.Phases, Coverage: s.coverage}
 	if s.Folds != nil {
 		r.Ratios = s.Folds.Ratios
 	}
 	return r
 }
 
-// text prints the errors by layer and the cost by phase.
+// text prints the errors by layer, what became of experts, and the cost by phase.
 func (r *methodReport) text(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "MODULES OF A LAYER\tRELATIVE ERROR\tWORST\tDAMPING\t\n")
 	var total, worst, damp float64
 	raised, dead := 0, 0
+	policies := map[quantize.Policy]int{}
 	for i := 0; i < len(r.Linears); {
 		layer, sum, top, n, most := quantize.LayerOf(r.Linears[i].Module), 0.0, 0.0, 0, 0.0
 		for ; i < len(r.Linears) && quantize.LayerOf(r.Linears[i].Module) == layer; i++ {
 			x := r.Linears[i]
 			sum, top, most, n = sum+x.Error, max(top, x.Error), max(most, x.Damp), n+1
 			raised, dead = raised+min(x.Tries, 1), dead+x.Dead
+			policies[x.Policy]++
 		}
 		fmt.Fprintf(w, "layer %d\t%.5f\t%.5f\t%g\t\n", layer, sum/float64(n), top, most)
 		total, worst, damp = total+sum, max(worst, top), max(damp, most)
@@ -244,7 +258,32 @@ func (r *methodReport) text(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if err := expertsText(out, r.Coverage); err != nil {
+		return err
+	}
+	for _, p := range quantize.Policies() {
+		if n := policies[p]; n > 0 {
+			fmt.Fprintf(out, "%d of %d matrices are of experts that have seen too few tokens: %s\n", n, len(r.Linears), p)
+		}
+	}
 	fmt.Fprintf(out, "damping raised for %d matrices, %d columns were never used; %.1f s statistics, %.1f s factors, %.1f s rounding\n",
 		raised, dead, r.Phases.Statistics, r.Phases.Factor, r.Phases.Round)
 	return nil
+}
+
+// expertsText tells how many tokens the experts of each layer have seen.
+func expertsText(out io.Writer, list []quantize.ExpertCoverage) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for i, c := range list {
+		if i == 0 {
+			fmt.Fprint(w, "EXPERTS\tNUMBER\tUNSEEN\tFEWEST TOKENS\tMEDIAN\tMOST\n")
+		}
+		counts := slices.Sorted(slices.Values(c.Tokens))
+		n, unseen := len(counts), 0
+		for unseen < n && counts[unseen] == 0 {
+			unseen++
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\n", c.Experts, n, unseen, counts[0], counts[n/2], counts[n-1])
+	}
+	return w.Flush()
 }

@@ -3,10 +3,13 @@ package quantize
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
 
 	"tune/internal/hint"
@@ -21,13 +24,14 @@ import (
 // ErrCalibration is wrapped by errors about files of calibration.
 var ErrCalibration = errors.New("not a usable calibration")
 
-// A calibration file is a safetensors file: of each input of linears the products of its columns, summed over all tokens (the
-// upper half, row by row) and their mean magnitudes. The products are all that GPTQ needs, both are what AWQ needs, and the
-// products' diagonal is an imatrix.
+// A calibration file is a safetensors file: of each input of linears the products of its columns, summed over all tokens that it saw
+// (the upper half, row by row), their mean magnitudes, and the number of these tokens. The products are all that GPTQ needs, both are
+// what AWQ needs, and the products' diagonal is an imatrix.
 const (
 	gramEnding         = ".products"
 	meanEnding         = ".magnitudes"
-	calibrationVersion = "1"
+	rowsEnding         = ".tokens"
+	calibrationVersion = "2"
 )
 
 // Calibration is an opened file.
@@ -43,34 +47,62 @@ type Calibration struct {
 // CalibrateOptions of Calibrate.
 type CalibrateOptions struct {
 	Text     Text
-	Memory   int64 // bytes that the hidden states of all tokens may take before they go to disk; 0: no bound
+	Memory   int64 // bytes that everything may take beside mapped files; 0: no bound
+	Copied   bool  // matrices are no views of mapped files
 	Pool     *kernels.Pool
 	Progress func(done, total int) // layers
 }
 
 // Calibrate runs a text through a model, a layer at a time, and writes the statistics of every input of linears. weights are the
-// model's, for its hash.
-func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) error {
-	w, err := newWalk(m, o.Text, o.Memory, o.Pool)
+// model's, for its hash. It returns the bytes that this took at most, mapped files aside.
+func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) (int64, error) {
+	c := &collecting{ctx: ctx, progress: o.Progress, infos: map[string]tensor.Info{}, collect: o.Memory > 0}
+	if err := c.list(m); err != nil {
+		return 0, err
+	}
+	layer := int64(0)
+	if o.Copied {
+		var err error
+		if layer, err = layerWeights(m, weights); err != nil {
+			return 0, err
+		}
+	}
+	b, err := planWalk(m, o.Text, c.inputs, layer, o.Memory)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	w, err := newWalk(m, o.Text, b, o.Pool)
+	if err != nil {
+		return 0, err
 	}
 	defer w.close()
-	c := &collecting{ctx: ctx, walk: w, progress: o.Progress}
-	for l := range m.L {
-		c.inputs = append(c.inputs, inputsOf(m, l))
-	}
+	c.walk, c.budget = w, b
 	list, err := json.Marshal(c.inputs)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	hash, err := hashTensors(weights)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
+	return b.total, safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
 		"format": "tune calibration", "version": calibrationVersion, "model_sha256": hash, "data_sha256": o.Text.Hash(),
 		"tokens": fmt.Sprint(o.Text.Pieces() * o.Text.Length), "inputs": string(list)}})
+}
+
+// layerWeights is the bytes of the matrices of the largest layer.
+func layerWeights(m *model.Model, weights tensor.Source) (most int64, err error) {
+	layers := make([]int64, m.L)
+	for _, t := range m.Tensors() {
+		if l := LayerOf(t.Name); l >= 0 && len(t.Shape) > 1 {
+			info, err := weights.Info(t.Name)
+			if err != nil {
+				return 0, err
+			}
+			layers[l] += info.Bytes()
+		}
+	}
+	return slices.Max(layers), nil
 }
 
 // Hash of the tokens and how they are cut.
@@ -95,81 +127,114 @@ func hashTensors(src tensor.Source) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// collecting is the content of a calibration file as a Source: a layer is run when its first tensor is asked for. Tensors must be
-// asked for in the order of Names, which is how files are written.
+// collecting is the content of a calibration file as a Source: inputs are measured when the first tensor of theirs is asked for. Tensors
+// must be asked for in the order of Names, which is how files are written.
 type collecting struct {
 	ctx      context.Context
 	walk     *walk
+	budget   budget
+	collect  bool // garbage at the end of each layer
 	inputs   [][]Input
-	done     int // layers
-	now      map[string]tensor.Tensor
+	names    []string
+	infos    map[string]tensor.Info
+	layer    int // of what follows
+	ends     []int
+	from     int
+	now      []*Statistics
 	progress func(done, total int)
 }
 
-func statisticsInfo(in Input) [2]tensor.Info {
-	return [2]tensor.Info{
-		{Name: in.Modules[0] + gramEnding, Type: qtype.F32, Shape: []int{in.Width * (in.Width + 1) / 2}},
-		{Name: in.Modules[0] + meanEnding, Type: qtype.F32, Shape: []int{in.Width}},
+func statisticsInfo(in Input) [3]tensor.Info {
+	name := in.Modules[0]
+	return [3]tensor.Info{
+		{Name: name + gramEnding, Type: qtype.F32, Shape: []int{in.Width * (in.Width + 1) / 2}},
+		{Name: name + meanEnding, Type: qtype.F32, Shape: []int{in.Width}},
+		{Name: name + rowsEnding, Type: qtype.I32, Shape: []int{1}},
 	}
+}
+
+// list finds the inputs of all layers.
+func (c *collecting) list(m *model.Model) error {
+	for l := range m.L {
+		inputs, err := inputsOf(m, l)
+		if err != nil {
+			return err
+		}
+		c.inputs = append(c.inputs, inputs)
+		for _, in := range inputs {
+			for _, i := range statisticsInfo(in) {
+				c.names, c.infos[i.Name] = append(c.names, i.Name), i
+			}
+		}
+	}
+	return nil
 }
 
 // Names lists the tensors of all layers.
-func (c *collecting) Names() (names []string) {
-	for _, layer := range c.inputs {
-		for _, in := range layer {
-			for _, i := range statisticsInfo(in) {
-				names = append(names, i.Name)
-			}
-		}
-	}
-	return names
-}
+func (c *collecting) Names() []string { return c.names }
 
 // Info describes a tensor.
 func (c *collecting) Info(name string) (tensor.Info, error) {
-	for _, layer := range c.inputs {
-		for _, in := range layer {
-			for _, i := range statisticsInfo(in) {
-				if i.Name == name {
-					return i, nil
-				}
-			}
-		}
+	i, ok := c.infos[name]
+	if !ok {
+		return i, tensor.Missing(name)
 	}
-	return tensor.Info{}, tensor.Missing(name)
+	return i, nil
 }
 
-// Tensor returns statistics of the layer that is being run, or of the next one.
+// Tensor returns statistics of the inputs that were measured last, or measures the next ones.
 func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
-	if t, ok := c.now[name]; ok {
+	if t, ok := c.measured(name); ok {
 		return t, nil
 	}
-	if c.done == len(c.inputs) {
+	c.walk.give(c.now)
+	if c.now = nil; c.layer == len(c.inputs) {
 		return tensor.Tensor{}, tensor.Missing(name)
 	}
-	all, err := c.walk.measure(c.ctx, c.done, nil, c.done+1 < len(c.inputs))
-	if err != nil {
+	inputs := c.inputs[c.layer]
+	if c.from == 0 {
+		c.ends = c.budget.passes(inputs)
+	}
+	to, last := c.ends[0], len(c.ends) == 1
+	var err error
+	if c.now, err = c.walk.measure(c.ctx, c.layer, inputs, c.from, to, nil, last && c.layer+1 < len(c.inputs)); err != nil {
 		return tensor.Tensor{}, err
 	}
-	c.now = map[string]tensor.Tensor{}
-	for _, s := range all {
-		info := statisticsInfo(s.Input)
-		c.now[info[0].Name] = tensor.FromFloats(info[0].Name, info[0].Shape, upper(s.Gram))
-		mean := make([]float32, s.Width)
-		for i, v := range s.Mean {
-			mean[i] = float32(v)
+	if c.from, c.ends = to, c.ends[1:]; last {
+		c.from = 0
+		c.layer++
+		if c.progress != nil {
+			c.progress(c.layer, len(c.inputs))
 		}
-		c.now[info[1].Name] = tensor.FromFloats(info[1].Name, info[1].Shape, mean)
 	}
-	c.done++
-	if c.progress != nil {
-		c.progress(c.done, len(c.inputs))
+	if c.collect {
+		runtime.GC()
 	}
-	t, ok := c.now[name]
+	t, ok := c.measured(name)
 	if !ok {
 		return t, tensor.Missing(name)
 	}
 	return t, nil
+}
+
+// measured is a tensor of the inputs at hand.
+func (c *collecting) measured(name string) (tensor.Tensor, bool) {
+	for _, s := range c.now {
+		info := statisticsInfo(s.Input)
+		switch name {
+		case info[0].Name:
+			return tensor.FromFloats(name, info[0].Shape, upper(s.Gram)), true
+		case info[1].Name:
+			mean := make([]float32, s.Width)
+			for i, v := range s.Mean {
+				mean[i] = float32(v)
+			}
+			return tensor.FromFloats(name, info[1].Shape, mean), true
+		case info[2].Name:
+			return tensor.Tensor{Info: info[2], Data: binary.LittleEndian.AppendUint32(nil, uint32(s.Gram.Tokens))}, true
+		}
+	}
+	return tensor.Tensor{}, false
 }
 
 // upper is a Gram matrix's upper half, row by row.
@@ -266,44 +331,83 @@ func (c *Calibration) Check(m *model.Model, weights tensor.Source) error {
 	return nil
 }
 
-// layer returns the statistics of layer l.
-func (c *Calibration) layer(l int) (all []Statistics, err error) {
-	for _, in := range c.inputs[l] {
-		s := Statistics{Input: in, Gram: solve.NewGram(in.Width), Mean: make([]float64, in.Width)}
-		s.Gram.Tokens = c.Tokens
-		var x [2][]float32
-		for i, info := range statisticsInfo(in) {
-			t, err := c.file.Tensor(info.Name)
-			if err != nil {
-				return nil, err
-			}
-			if x[i], err = tensor.Floats(t); err != nil {
-				return nil, err
-			}
-			t.Release(t.Data)
-		}
-		for i := range in.Width {
-			row := s.Gram.Sum[i*in.Width+i : (i+1)*in.Width]
-			for j, v := range x[0][:len(row)] {
-				row[j] = float64(v)
-			}
-			x[0] = x[0][len(row):]
-			s.Mean[i] = float64(x[1][i])
-		}
-		if err := s.Gram.Check(); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrCalibration, in.Modules[0], err)
-		}
-		all = append(all, s)
+// read returns the statistics of an input as they were measured.
+func (c *Calibration) read(in Input) (*Statistics, error) {
+	s := newStatistics(in, solve.NewGram(in.Width))
+	info := statisticsInfo(in)
+	if err := c.add(s.Gram, info[0].Name); err != nil {
+		return nil, err
 	}
-	return all, nil
+	var err error
+	if s.Gram.Tokens, err = c.rows(in); err != nil {
+		return nil, err
+	}
+	mean, err := c.floats(info[1].Name)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range mean {
+		s.Mean[i] = float64(v)
+	}
+	if err := s.Gram.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrCalibration, in.Modules[0], err)
+	}
+	return s, nil
+}
+
+// rows is the number of tokens that an input saw.
+func (c *Calibration) rows(in Input) (int, error) {
+	t, err := c.file.Tensor(statisticsInfo(in)[2].Name)
+	if err != nil {
+		return 0, err
+	}
+	n := binary.LittleEndian.Uint32(t.Data)
+	if int64(n) > int64(c.Tokens) {
+		return 0, fmt.Errorf("%w: %s: %d of %d tokens", ErrCalibration, t.Name, n, c.Tokens)
+	}
+	return int(n), nil
+}
+
+func (c *Calibration) floats(name string) ([]float32, error) {
+	t, err := c.file.Tensor(name)
+	if err != nil {
+		return nil, err
+	}
+	x, err := tensor.Floats(t)
+	t.Release(t.Data)
+	return x, err
+}
+
+// add adds stored products to a matrix.
+func (c *Calibration) add(g *solve.Gram, name string) error {
+	t, err := c.file.Tensor(name)
+	if err != nil {
+		return err
+	}
+	defer t.Release(t.Data)
+	x := make([]float32, g.N)
+	for i, at := 0, 0; i < g.N; i++ {
+		row := g.Sum[i*g.N+i : (i+1)*g.N]
+		t.Type.Row().Decode(x[:len(row)], t.Data[4*at:])
+		for j, v := range x[:len(row)] {
+			row[j] += float64(v)
+		}
+		at += len(row)
+	}
+	return nil
 }
 
 // Importance is the calibration as an imatrix.
 func (c *Calibration) Importance() (*Importance, error) {
 	out := &Importance{Chunks: 1, ChunkSize: c.Tokens, Datasets: []string{c.Data}}
+	all := map[string]Sums{} // the experts of a layer are one tensor
 	for _, layer := range c.inputs {
 		for _, in := range layer {
 			t, err := c.file.Tensor(in.Modules[0] + gramEnding)
+			if err != nil {
+				return nil, err
+			}
+			rows, err := c.rows(in)
 			if err != nil {
 				return nil, err
 			}
@@ -314,7 +418,10 @@ func (c *Calibration) Importance() (*Importance, error) {
 			}
 			for _, m := range in.Modules {
 				if name, ok := model.GGUFName(m + ".weight"); ok {
-					out.Set(strings.Clone(name), Sums{squares, []float32{float32(c.Tokens)}})
+					name = strings.Clone(name)
+					s := all[name]
+					all[name] = Sums{append(s.Squares, squares...), append(s.Counts, float32(rows))}
+					out.Set(name, all[name])
 				}
 			}
 		}

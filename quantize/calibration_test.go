@@ -45,10 +45,14 @@ func TestCalibration(t *testing.T) {
 		t.Fatal(err)
 	}
 	var first []byte
+	var most int64
 	for i, o := range []CalibrateOptions{{Pool: kernels.NewPool(1)}, {Pool: kernels.NewPool(3)}, {Memory: 1}} {
 		path := filepath.Join(dir, "x.calib")
 		o.Text = Text{ids, 96}
-		if err := Calibrate(ctx, path, m, c.Weights, o); err != nil {
+		if o.Memory > 0 {
+			o.Memory = most - 1
+		}
+		if most, err = Calibrate(ctx, path, m, c.Weights, o); err != nil {
 			t.Fatal(err)
 		}
 		o.Pool.Close()
@@ -95,7 +99,7 @@ func TestCalibration(t *testing.T) {
 		t.Errorf("another model: %v", err)
 	}
 	for _, bad := range []Text{{ids[:50], 96}, {ids, m.Positions + 1}, {[]int32{int32(m.V)}, 1}} {
-		if err := Calibrate(ctx, filepath.Join(dir, "bad"), m, c.Weights, CalibrateOptions{Text: bad}); err == nil {
+		if _, err := Calibrate(ctx, filepath.Join(dir, "bad"), m, c.Weights, CalibrateOptions{Text: bad}); err == nil {
 			t.Errorf("%d tokens in pieces of %d are no error", len(bad.IDs), bad.Length)
 		}
 	}

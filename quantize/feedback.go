@@ -2,7 +2,6 @@ package quantize
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"tune/internal/model"
@@ -19,7 +18,7 @@ type Feedback struct {
 	damp    float64
 	pool    *kernels.Pool
 	layer   int
-	stats   []Statistics
+	stats   *layerStatistics
 	factors map[factorKey]*solve.Factor // of the layer
 }
 
@@ -53,21 +52,22 @@ func (f *Feedback) factor(c *Choice) (*solve.Factor, error) {
 		return nil, nil
 	}
 	if l != f.layer {
-		if f.stats, err = f.c.layer(l); err != nil {
-			return nil, err
-		}
-		f.layer, f.factors = l, map[factorKey]*solve.Factor{}
+		f.layer, f.stats, f.factors = l, f.c.layer(l, Few{}), map[factorKey]*solve.Factor{}
 	}
-	i := slices.IndexFunc(f.stats, func(in Statistics) bool { return slices.Contains(in.Modules, strings.TrimSuffix(name, ".weight")) })
+	i := f.stats.find(strings.TrimSuffix(name, ".weight"))
 	if i < 0 {
 		return nil, nil
 	}
-	if f.stats[i].Width != c.cols() {
-		return nil, fmt.Errorf("%w: expected %d columns, found %d", ErrCalibration, c.cols(), f.stats[i].Width)
+	if n := f.stats.inputs[i].Width; n != c.cols() {
+		return nil, fmt.Errorf("%w: expected %d columns, found %d", ErrCalibration, c.cols(), n)
 	}
 	key := factorKey{i, c.To.Row().Block}
 	if f.factors[key] == nil {
-		g := f.stats[i].Gram
+		in, _, _, err := f.stats.of(i)
+		if err != nil {
+			return nil, err
+		}
+		g := in.Gram
 		if f.factors[key], err = solve.NewFactor(g, solve.ByGroup(g.Diagonal(), key.block), f.damp, f.pool); err != nil {
 			return nil, err
 		}

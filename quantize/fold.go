@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 
 	"tune/internal/hint"
 	"tune/internal/model"
@@ -20,12 +19,17 @@ type fold struct {
 	readers []string // all modules that read what it gives, within the layer
 }
 
-// folds of decoders whose norms stand before what they normalize: every family of this decoder. Last comes what scales rows.
-func folds(s *model.Spec) []fold {
-	f := []fold{
-		{"input_layernorm", []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}},
-		{"post_attention_layernorm", []string{"mlp.gate_proj", "mlp.up_proj"}},
-		{"mlp.up_proj", []string{"mlp.down_proj"}},
+// folds of a layer of decoders whose norms stand before what they normalize: every family of this decoder. Last comes what scales rows.
+// The norm before a mixture also feeds its router, which is never touched: only what is inside an expert is folded there.
+func folds(s *model.Spec, layer int) []fold {
+	f := []fold{{"input_layernorm", []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}}}
+	if x := &s.Experts; s.Layers[layer].Sparse {
+		for e := range x.N {
+			at := fmt.Sprintf("%s.experts.%d.", x.Block, e)
+			f = append(f, fold{at + x.Up, []string{at + x.Down}})
+		}
+	} else {
+		f = append(f, fold{"post_attention_layernorm", []string{"mlp.gate_proj", "mlp.up_proj"}}, fold{"mlp.up_proj", []string{"mlp.down_proj"}})
 	}
 	if s.H == s.K { // shared values would have to be divided by as many scales as heads share them
 		f = append(f, fold{"self_attn.v_proj", []string{"self_attn.o_proj"}})
@@ -45,6 +49,7 @@ type Folds struct {
 type AWQOptions struct {
 	Grid     solve.IntsOptions // what weights will be rounded to
 	Plain    bool              // scales from activations alone
+	Few      Few               // what is done for experts that have seen few tokens
 	Pool     *kernels.Pool
 	Progress func(done, total int) // layers
 }
@@ -64,11 +69,8 @@ func SearchFolds(ctx context.Context, m *model.Model, weights tensor.Source, c *
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		all, err := c.layer(l)
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range folds(&m.Spec) {
+		all := c.layer(l, o.Few)
+		for _, x := range folds(&m.Spec, l) {
 			if err := f.search(m, l, x, weights, all, &o); err != nil {
 				return nil, fmt.Errorf("layer %d: %s: %w", l, x.into, err)
 			}
@@ -84,11 +86,15 @@ func SearchFolds(ctx context.Context, m *model.Model, weights tensor.Source, c *
 }
 
 // search finds the scale of one input and enters it.
-func (f *Folds) search(m *model.Model, layer int, x fold, weights tensor.Source, all []Statistics, o *AWQOptions) error {
+func (f *Folds) search(m *model.Model, layer int, x fold, weights tensor.Source, all *layerStatistics, o *AWQOptions) error {
 	at := func(module string) string { return fmt.Sprintf("model.layers.%d.%s", layer, module) }
-	i := slices.IndexFunc(all, func(s Statistics) bool { return s.Modules[0] == at(x.readers[0]) })
-	if i < 0 || len(all[i].Modules) != len(x.readers) {
+	i := all.find(at(x.readers[0]))
+	if i < 0 || len(all.inputs[i].Modules) != len(x.readers) {
 		return hint.Errorf("use --method gptq, which folds nothing", "it is read by other linears than the table of folds names")
+	}
+	in, _, policy, err := all.of(i)
+	if err != nil || policy == PolicyRTN {
+		return err
 	}
 	var list []solve.Weights
 	for _, r := range x.readers {
@@ -96,13 +102,13 @@ func (f *Folds) search(m *model.Model, layer int, x fold, weights tensor.Source,
 		if err != nil {
 			return err
 		}
-		list = append(list, solve.Weights{W: w, Out: len(w) / all[i].Width})
+		list = append(list, solve.Weights{W: w, Out: len(w) / in.Width})
 	}
 	grid := o.Grid
 	if grid.Search = 0; grid.Group == 0 {
-		grid.Group = all[i].Width
+		grid.Group = in.Width
 	}
-	found := solve.SearchScale(list, all[i].Gram, all[i].Mean, solve.ScaleOptions{Grid: grid, Rows: awqRows, Plain: o.Plain, Exact: m.Exact}, o.Pool)
+	found := solve.SearchScale(list, in.Gram, in.Mean, solve.ScaleOptions{Grid: grid, Rows: awqRows, Plain: o.Plain, Exact: m.Exact}, o.Pool)
 	if found.Best < 0 {
 		return nil
 	}

@@ -30,7 +30,7 @@ func newFoldCheck(m *model.Model, pool *kernels.Pool) (foldCheck, error) {
 	for i := range ids { // spread over the vocabulary
 		ids[i] = int32(i * m.V / n)
 	}
-	w, err := newWalk(&exact, Text{ids, n}, 0, pool)
+	w, err := newWalk(&exact, Text{ids, n}, unbounded, pool)
 	return foldCheck{w}, err
 }
 
@@ -46,20 +46,26 @@ func (c foldCheck) layer(l int, f *Folds, weights tensor.Source) error {
 		}
 	}
 	var y [2][]float32
-	for i, t := range []model.Trainable{after, nil} {
-		err := c.each(func(bt model.Batch, x *graph.Node) []*graph.Node {
-			return []*graph.Node{c.m.Block(l, x, bt, t)}
-		}, func(s *graph.Session) {
-			for name, v := range after.vectors {
-				copy(s.Param(name), v) // nil in the model's own layer
+	err := c.loaded(layerPrefix(l), func() error {
+		for i, t := range []model.Trainable{after, nil} {
+			err := c.each(func(bt model.Batch, x *graph.Node) []*graph.Node {
+				return []*graph.Node{c.m.Block(l, x, bt, t)}
+			}, func(s *graph.Session) {
+				for name, v := range after.vectors {
+					copy(s.Param(name), v) // nil in the model's own layer
+				}
+			}, func(s *graph.Session, first, n int) error {
+				y[i] = append(y[i], s.Output(0)...)
+				return nil
+			})
+			if err != nil {
+				return err
 			}
-		}, func(s *graph.Session, first, n int) error {
-			y[i] = append(y[i], s.Output(0)...)
-			return nil
-		})
-		if err != nil {
-			return err
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	most, off := 0.0, 0.0
 	for i, v := range y[1] {

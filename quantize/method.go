@@ -63,7 +63,8 @@ type MethodOptions struct {
 	Search    int   // smaller ranges tried for each group
 	Sweeps    int   // of refinement after GPTQ
 	Propagate *Text // see SolverOptions
-	Memory    int64 // for hidden states, with Propagate
+	Memory    int64 // for running layers, with Propagate
+	Few       Few   // what is done for experts that have seen few tokens
 	Pool      *kernels.Pool
 	Progress  func(done, total int) // layers, of AWQ's search
 }
@@ -83,7 +84,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	s := p.Scheme
 	grid := solve.IntsOptions{Bits: s.Bits, Group: s.Group, Symmetric: s.Sym, Search: o.Search,
 		Store: func(x float64) float64 { return float64(s.RoundScale(float32(x))) }}
-	so := SolverOptions{Grid: grid, GPTQ: methods[i].gptq, Order: o.Order, Damp: o.Damp, Sweeps: o.Sweeps, Weighted: true, Propagate: o.Propagate, Memory: o.Memory,
+	so := SolverOptions{Grid: grid, GPTQ: methods[i].gptq, Order: o.Order, Damp: o.Damp, Sweeps: o.Sweeps, Weighted: true, Propagate: o.Propagate, Memory: o.Memory, Few: o.Few,
 		Kept: map[string]bool{}, Pool: o.Pool}
 	if s.DescAct {
 		so.Order = OrderIndex
@@ -96,7 +97,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	var folds *Folds
 	if methods[i].awq {
 		var err error
-		if folds, err = SearchFolds(ctx, m, weights, c, AWQOptions{Grid: grid, Pool: o.Pool, Progress: o.Progress}); err != nil {
+		if folds, err = SearchFolds(ctx, m, weights, c, AWQOptions{Grid: grid, Few: o.Few, Pool: o.Pool, Progress: o.Progress}); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +105,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	if err != nil {
 		return nil, err
 	}
-	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v", o.Name, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil)
+	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", o.Name, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil, o.Few)
 	return x, nil
 }
 
@@ -121,5 +122,6 @@ func CalibrateOnce(ctx context.Context, path string, m *model.Model, weights ten
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCalibration):
 		return err
 	}
-	return Calibrate(ctx, path, m, weights, o)
+	_, err = Calibrate(ctx, path, m, weights, o)
+	return err
 }

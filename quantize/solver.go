@@ -3,7 +3,6 @@ package quantize
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +34,8 @@ type SolverOptions struct {
 	Sweeps    int               // of refinement of codes and scales after GPTQ
 	Weighted  bool              // the search of ranges weighs columns by their activations
 	Propagate *Text             // layers see what the quantized ones before them give for this text; nil: what the model's own give
-	Memory    int64             // for hidden states, with Propagate
+	Memory    int64             // for running layers, with Propagate
+	Few       Few               // what is done for experts that have seen few tokens
 	Kept      map[string]bool   // modules that are not quantized
 	Pool      *kernels.Pool
 }
@@ -43,7 +43,9 @@ type SolverOptions struct {
 // LinearReport is what became of one linear.
 type LinearReport struct {
 	Module string  `json:"module"`
-	Error  float64 `json:"relative_error"` // squared error of the outputs on the text over their squares, of a sample of rows
+	Tokens int     `json:"tokens"`                  // that its input has seen
+	Policy Policy  `json:"expert_policy,omitempty"` // of an expert that has seen few
+	Error  float64 `json:"relative_error"`          // squared error of the outputs on the text over their squares, of a sample of rows
 	Damp   float64 `json:"damping,omitempty"`
 	Tries  int     `json:"damping_raised,omitempty"` // times, until the products were positive definite
 	Dead   int     `json:"dead_columns,omitempty"`   // that were always zero; they keep their nearest codes
@@ -70,9 +72,11 @@ type Solver struct {
 	walk        *walk // with propagation
 	o           SolverOptions
 	layer       int // of what follows, -1: none yet
-	stats       []Statistics
-	scaled      []bool // inputs whose products are those after folding
-	input       int    // of the factor, -1: none yet
+	stats       *layerStatistics
+	input       int // of what follows, -1: none yet
+	now         *Statistics
+	tokens      int
+	policy      Policy
 	factor      *solve.Factor
 	hessian     *solve.Hessian // for refinement
 	grid        solve.IntsOptions
@@ -83,7 +87,7 @@ type Solver struct {
 // NewSolver prepares the quantization of a model by a calibration, after folds (nil: none).
 func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, o SolverOptions) (*Solver, error) {
 	for _, mod := range m.Modules() {
-		if mod.Kind == model.Linear && o.Grid.Group > 0 && mod.In%o.Grid.Group != 0 {
+		if (mod.Kind == model.Linear || mod.Kind == model.Expert) && o.Grid.Group > 0 && mod.In%o.Grid.Group != 0 {
 			return nil, hint.Errorf("choose a group size that divides every width", "%s: expected a width that is a multiple of the group of %d, found %d", mod.Name, o.Grid.Group, mod.In)
 		}
 	}
@@ -98,8 +102,11 @@ func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, 
 		s.Weights = f.Source(weights)
 	}
 	if o.Propagate != nil {
-		var err error
-		if s.walk, err = newWalk(m, *o.Propagate, o.Memory, o.Pool); err != nil {
+		b, err := planWalk(m, *o.Propagate, c.inputs, 0, o.Memory)
+		if err != nil {
+			return nil, err
+		}
+		if s.walk, err = newWalk(m, *o.Propagate, b, o.Pool); err != nil {
 			return nil, err
 		}
 	}
@@ -132,10 +139,7 @@ func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, erro
 		}
 	}
 	if s.layer != l {
-		if s.stats, err = s.calibration.layer(l); err != nil {
-			return nil, err
-		}
-		s.enter(l)
+		s.enter(l, s.calibration.layer(l, s.o.Few))
 	}
 	s.lap(&s.Phases.Statistics)
 	if q := s.solved[name]; q != nil {
@@ -144,16 +148,16 @@ func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, erro
 	return s.solve(name)
 }
 
-// enter begins a layer whose statistics are there.
-func (s *Solver) enter(l int) {
-	s.layer, s.input, s.solved, s.scaled = l, -1, nil, make([]bool, len(s.stats))
+// enter begins a layer.
+func (s *Solver) enter(l int, stats *layerStatistics) {
+	s.layer, s.stats, s.input, s.solved = l, stats, -1, nil
 }
 
 // advance quantizes the layer at hand, runs it, and measures the next one.
 func (s *Solver) advance(ctx context.Context) (err error) {
 	if l := s.layer; l >= 0 {
 		run := &override{matrices: map[string]kernels.Matrix{}}
-		for _, in := range s.stats {
+		for _, in := range s.stats.inputs {
 			for _, name := range in.Modules {
 				q := s.solved[name]
 				if s.o.Kept[name] {
@@ -175,21 +179,18 @@ func (s *Solver) advance(ctx context.Context) (err error) {
 			}
 		}
 		s.lap(&s.Phases.Statistics)
-		if err := s.walk.layer(ctx, l, run, true, nil); err != nil {
+		if err := s.walk.layer(ctx, l, run, true, 0, 0, nil); err != nil {
 			return err
 		}
 	}
-	if s.stats, err = s.walk.measure(ctx, s.layer+1, nil, false); err != nil {
-		return err
-	}
-	s.enter(s.layer + 1)
+	s.enter(s.layer+1, s.walk.statistics(ctx, s.layer+1, s.calibration.inputs[s.layer+1], s.o.Few))
 	s.solved = map[string]*grouped.Linear{}
 	return nil
 }
 
 // solve quantizes a linear of the layer at hand.
 func (s *Solver) solve(name string) (*grouped.Linear, error) {
-	i := slices.IndexFunc(s.stats, func(in Statistics) bool { return slices.Contains(in.Modules, name) })
+	i := s.stats.find(name)
 	if i < 0 {
 		return nil, fmt.Errorf("%w: nothing is known of %s", ErrCalibration, name)
 	}
@@ -209,10 +210,10 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 	if at, _ := scan(w); at >= 0 {
 		return nil, hint.Errorf("the checkpoint is damaged or its training diverged", "tensor %s: value %s is %v", t.Name, index(t.Shape, at), w[at])
 	}
-	in := &s.stats[i]
+	in := s.now
 	rows := len(w) / in.Width
 	g := solve.NewInts(rows, in.Width, s.grid)
-	r := LinearReport{Module: name}
+	r := LinearReport{Module: name, Tokens: s.tokens, Policy: s.policy}
 	if s.factor == nil {
 		solve.Nearest(w, rows, in.Width, g, s.o.Pool)
 	} else {
@@ -237,16 +238,23 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 }
 
 // prepare makes what the linears of an input share.
-func (s *Solver) prepare(i int) (err error) {
-	in := &s.stats[i]
-	if s.Folds != nil && s.Folds.columns[in.Modules[0]] != nil && !s.scaled[i] {
-		in.Gram = in.Gram.Scaled(s.Folds.columns[in.Modules[0]], s.o.Pool)
-		s.scaled[i] = true
+func (s *Solver) prepare(i int) error {
+	in, tokens, policy, err := s.stats.of(i)
+	if err != nil {
+		return err
+	}
+	if s.now, s.tokens, s.policy = in, tokens, policy; s.Folds != nil && s.Folds.columns[in.Modules[0]] != nil {
+		scaled := *in
+		scaled.Gram = in.Gram.Scaled(s.Folds.columns[in.Modules[0]], s.o.Pool)
+		s.now, in = &scaled, &scaled
 	}
 	diag := in.Gram.Diagonal()
 	s.grid, s.factor, s.hessian, s.input = s.o.Grid, nil, nil, i
 	if s.grid.Group == 0 {
 		s.grid.Group = in.Width
+	}
+	if policy == PolicyRTN {
+		return nil
 	}
 	if s.o.Weighted {
 		s.grid.Weight = diag

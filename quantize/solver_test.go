@@ -21,7 +21,7 @@ import (
 func calibrated(t *testing.T, name string) (*model.Checkpoint, *model.Model, Text, *Calibration) {
 	c, m, ids := goldenModel(t, name, 1000)
 	text, path := Text{ids, 100}, filepath.Join(t.TempDir(), "x.calib")
-	if err := Calibrate(context.Background(), path, m, c.Weights, CalibrateOptions{Text: text}); err != nil {
+	if _, err := Calibrate(context.Background(), path, m, c.Weights, CalibrateOptions{Text: text}); err != nil {
 		t.Fatal(err)
 	}
 	cal, err := OpenCalibration(path)
@@ -214,7 +214,7 @@ func TestFeedback(t *testing.T) {
 	if len(files[0]) != len(files[2]) || bytes.Equal(files[0], files[2]) {
 		t.Errorf("expected other bytes in a file of %d, found %d", len(files[2]), len(files[0]))
 	}
-	stats, err := cal.layer(0)
+	down, err := cal.read(cal.inputs[0][3])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestFeedback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		errorsOf[i] = storedError(t, c.Weights, q.Weights, "model.layers.0.mlp.down_proj", stats[3].Gram)
+		errorsOf[i] = storedError(t, c.Weights, q.Weights, "model.layers.0.mlp.down_proj", down.Gram)
 		q.Close()
 	}
 	if errorsOf[0] > 0.95*errorsOf[1] {

@@ -4,44 +4,103 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 
 	"tune/internal/graph"
 	"tune/internal/model"
+	"tune/internal/nn"
 	"tune/kernels"
 	"tune/quantize/solve"
 )
 
-// Statistics is what solvers know of an input of linears.
+// Input is what linears of a layer read, alike.
+type Input struct {
+	Modules []string `json:"modules"` // that read it
+	Width   int      `json:"width"`
+	Experts string   `json:"experts,omitempty"` // of an expert: the name that the same input of all experts of the layer shares
+}
+
+// Statistics of an input of linears over the tokens of a text.
 type Statistics struct {
 	Input
 	Gram *solve.Gram
 	Mean []float64 // magnitudes (Width)
 }
 
-// measure runs layer l and returns the statistics of its inputs. With advance the hidden states become those after it.
-func (w *walk) measure(ctx context.Context, l int, t model.Trainable, advance bool) ([]Statistics, error) {
-	var all []Statistics
-	err := w.layer(ctx, l, t, advance, func(i int, in Input, x []float32, rows int) {
-		if i == len(all) {
-			all = append(all, Statistics{in, solve.NewGram(in.Width), make([]float64, in.Width)})
-		}
-		s := &all[i]
+func newStatistics(in Input, g *solve.Gram) *Statistics {
+	return &Statistics{in, g, make([]float64, in.Width)}
+}
+
+// measure runs layer l and returns the statistics of its inputs [from, to). With advance the hidden states become those after it.
+// They are valid until give.
+func (w *walk) measure(ctx context.Context, l int, inputs []Input, from, to int, t model.Trainable, advance bool) ([]*Statistics, error) {
+	var all []*Statistics
+	for _, in := range inputs[from:to] {
+		all = append(all, newStatistics(in, w.take(in.Width)))
+	}
+	err := w.layer(ctx, l, t, advance, from, to, func(i int, x []float32, rows int) {
+		s := all[i-from]
 		s.Gram.Add(x, rows, w.m.Exact, w.pool)
 		addMagnitudes(s.Mean, x, rows, w.pool)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("layer %d: %w", l, err)
 	}
-	for i := range all {
-		s := &all[i]
+	for _, s := range all {
 		if err := s.Gram.Check(); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Modules[0], err)
 		}
 		for j := range s.Mean {
-			s.Mean[j] /= float64(s.Gram.Tokens)
+			s.Mean[j] /= float64(max(s.Gram.Tokens, 1))
 		}
 	}
 	return all, nil
+}
+
+// statistics are those of layer l as the hidden states are now: as many at a time as fit, measured when they are asked for.
+func (w *walk) statistics(ctx context.Context, l int, inputs []Input, few Few) *layerStatistics {
+	from, to := 0, 0 // of what is at hand
+	var now []*Statistics
+	return &layerStatistics{inputs: inputs, few: few, read: func(i int) (*Statistics, error) {
+		if i >= from && i < to {
+			return now[i-from], nil
+		}
+		w.give(now)
+		now, from = nil, 0
+		for _, to = range w.budget.passes(inputs) {
+			if i < to {
+				break
+			}
+			from = to
+		}
+		var err error
+		if now, err = w.measure(ctx, l, inputs, from, to, nil, false); err != nil {
+			return nil, err
+		}
+		return now[i-from], nil
+	}}
+}
+
+// take is a Gram matrix of zeros, one that was given back if there is one.
+func (w *walk) take(width int) *solve.Gram {
+	spare := w.grams[width]
+	if len(spare) == 0 {
+		return solve.NewGram(width)
+	}
+	g := spare[len(spare)-1]
+	w.grams[width] = spare[:len(spare)-1]
+	g.Reset()
+	return g
+}
+
+// give takes statistics back whose memory the next ones may use.
+func (w *walk) give(all []*Statistics) {
+	if w.grams == nil {
+		w.grams = map[int][]*solve.Gram{}
+	}
+	for _, s := range all {
+		w.grams[s.Width] = append(w.grams[s.Width], s.Gram)
+	}
 }
 
 // addMagnitudes adds |x| (rows, len(sums)) to sums, in the order of the rows.
@@ -57,25 +116,80 @@ func addMagnitudes(sums []float64, x []float32, rows int, pool *kernels.Pool) {
 	})
 }
 
-// tapped declares layer l and tells what its linears read, each input once, and the nodes of these inputs.
-func tapped(m *model.Model, l int, x *graph.Node, b model.Batch, t model.Trainable) (y *graph.Node, inputs []Input, nodes []*graph.Node) {
-	seen := map[*graph.Node]int{}
+// tap is an input of linears and its node: x (N, Width), or, of an expert, what all experts read (M, Width), sorted by expert, and
+// how many rows each of them has (1, E).
+type tap struct {
+	Input
+	x, rows *graph.Node
+	expert  int
+}
+
+// tapped declares layer l and tells what its linears read, each input once. Routers are never quantized and need no statistics.
+func tapped(m *model.Model, l int, x *graph.Node, b model.Batch, t model.Trainable) (y *graph.Node, taps []tap) {
+	seen := map[*graph.Node]int{} // its first tap
+	router := layerPrefix(l) + m.Experts.Block + ".gate"
 	m.Tap.In = func(module string, x *graph.Node) {
+		if m.Experts.N > 0 && module == router {
+			return
+		}
 		i, ok := seen[x]
 		if !ok {
-			i = len(inputs)
+			i = len(taps)
 			seen[x] = i
-			inputs, nodes = append(inputs, Input{Width: x.Shape()[1]}), append(nodes, x)
+			taps = append(taps, tap{Input: Input{Width: x.Shape()[1]}, x: x})
 		}
-		inputs[i].Modules = append(inputs[i].Modules, module)
+		taps[i].Modules = append(taps[i].Modules, module)
 	}
-	defer func() { m.Tap.In = nil }()
-	return m.Block(l, x, b, t), inputs, nodes
+	m.Tap.Experts = func(modules []string, x *graph.Node, r nn.Routing) {
+		i, ok := seen[x]
+		if !ok {
+			i = len(taps)
+			seen[x] = i
+			rows := x.Graph().Apply(&expertRows{experts: r.E}, r.Ends)[0]
+			for e := range modules {
+				taps = append(taps, tap{Input: Input{Width: x.Shape()[1], Experts: strings.Replace(modules[0], ".experts.0.", ".experts.*.", 1)}, x: x, rows: rows, expert: e})
+			}
+		}
+		for e, name := range modules {
+			taps[i+e].Modules = append(taps[i+e].Modules, name)
+		}
+	}
+	defer func() { m.Tap.In, m.Tap.Experts = nil, nil }()
+	return m.Block(l, x, b, t), taps
 }
 
 // inputsOf names what the linears of layer l read, without running anything.
-func inputsOf(m *model.Model, l int) []Input {
+func inputsOf(m *model.Model, l int) (inputs []Input, err error) {
+	defer m.Unload(layerPrefix(l))
+	if err := m.Load(layerPrefix(l)); err != nil {
+		return nil, err
+	}
 	g := graph.New()
-	_, inputs, _ := tapped(m, l, g.Input("x", graph.Shape{1, m.C}), m.Batch(g, 1), nil)
-	return inputs
+	_, taps := tapped(m, l, g.Input("x", graph.Shape{1, m.C}), m.Batch(g, 1), nil)
+	for _, t := range taps {
+		inputs = append(inputs, t.Input)
+	}
+	return inputs, nil
+}
+
+// expertRows is how many rows each expert has (1, E) in what is sorted by expert, from where they end (E).
+type expertRows struct {
+	graph.NoGrad
+	experts int
+}
+
+// Info describes the op.
+func (o *expertRows) Info() graph.Info {
+	return graph.Info{Name: "rows of experts", Out: []graph.Shape{{1, o.experts}}}
+}
+
+// Host runs the op.
+func (o *expertRows) Host(a *graph.Args) func() {
+	ends, y := a.Int[0], a.Out[0]
+	return func() {
+		before := int32(0)
+		for e, end := range ends[:o.experts] {
+			y[e], before = float32(end-before), end
+		}
+	}
 }

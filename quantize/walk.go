@@ -12,6 +12,7 @@ import (
 	"tune/internal/hint"
 	"tune/internal/model"
 	"tune/kernels"
+	"tune/quantize/solve"
 )
 
 // Text is what a model is calibrated on: pieces of Length tokens, each a document of its own.
@@ -39,37 +40,36 @@ func (t Text) check(s *model.Spec) error {
 	return nil
 }
 
-// Input is what linears of a layer read, alike.
-type Input struct {
-	Modules []string // that read it
-	Width   int
-}
-
-// walk takes a text through a model layer by layer: the hidden states of all its tokens are kept, in memory or on disk.
+// walk takes a text through a model layer by layer: the hidden states of all its tokens are kept, in memory or on disk. A model that
+// was opened with Lazy has the matrices of one layer in memory at a time.
 type walk struct {
 	m        *model.Model
 	text     Text
 	pool     *kernels.Pool
+	budget   budget
 	batch    int // pieces that run at a time
 	x        store
-	embedded bool // x holds hidden states
+	embedded bool                  // x holds hidden states
+	grams    map[int][]*solve.Gram // by width: that are used again
 }
 
 // batchTokens is about how many tokens run at a time: enough for products at full speed, few enough for their activations.
 const batchTokens = 2048
 
-// newWalk looks the tokens up. memory bounds what hidden states may take, in bytes; 0: no bound.
-func newWalk(m *model.Model, text Text, memory int64, pool *kernels.Pool) (*walk, error) {
+// newWalk looks the tokens up.
+func newWalk(m *model.Model, text Text, b budget, pool *kernels.Pool) (*walk, error) {
 	if err := text.check(&m.Spec); err != nil {
 		return nil, err
 	}
-	w := &walk{m: m, text: text, pool: pool, batch: min(max(batchTokens/text.Length, 1), text.Pieces())}
+	w := &walk{m: m, text: text, pool: pool, budget: b, batch: b.pieces(text)}
 	var err error
-	if w.x, err = newStore(text.Pieces()*text.Length*m.C, memory); err != nil {
+	if w.x, err = newStore(text.Pieces()*text.Length*m.C, b.spool); err != nil {
 		return nil, err
 	}
-	err = w.each(func(b model.Batch, _ *graph.Node) []*graph.Node { return []*graph.Node{m.Embed(b, nil)} }, nil, func(s *graph.Session, first, n int) error {
-		return w.x.write(first*m.C, s.Output(0)[:n*m.C])
+	err = w.loaded(model.EmbedModule, func() error {
+		return w.each(func(b model.Batch, _ *graph.Node) []*graph.Node { return []*graph.Node{m.Embed(b, nil)} }, nil, func(s *graph.Session, first, n int) error {
+			return w.x.write(first*m.C, s.Output(0))
+		})
 	})
 	if err != nil {
 		w.close()
@@ -81,11 +81,33 @@ func newWalk(m *model.Model, text Text, memory int64, pool *kernels.Pool) (*walk
 
 func (w *walk) close() { w.x.close() }
 
+// loaded does something while the matrices of a prefix are there.
+func (w *walk) loaded(prefix string, do func() error) error {
+	defer w.m.Unload(prefix)
+	if err := w.m.Load(prefix); err != nil {
+		return err
+	}
+	return do()
+}
+
 // each runs a program over all tokens: build declares it over a batch and its hidden states, set, unless nil, sets its
-// parameters, see looks at its outputs for tokens [first, first+n).
+// parameters, see looks at its outputs for tokens [first, first+n). The last batch may be smaller.
 func (w *walk) each(build func(b model.Batch, x *graph.Node) []*graph.Node, set func(s *graph.Session), see func(s *graph.Session, first, n int) error) error {
+	total := w.text.Pieces() * w.text.Length
+	for first := 0; first < total; {
+		n := min(w.batch*w.text.Length, total-first)
+		last := first + (total-first)/n*n
+		if err := w.run(first, last, n, build, set, see); err != nil {
+			return err
+		}
+		first = last
+	}
+	return nil
+}
+
+// run is each for tokens [first, last), n at a time.
+func (w *walk) run(first, last, n int, build func(b model.Batch, x *graph.Node) []*graph.Node, set func(s *graph.Session), see func(s *graph.Session, first, n int) error) error {
 	g := graph.New()
-	n := w.batch * w.text.Length
 	b := w.m.Batch(g, n)
 	p, err := g.Compile(graph.Options{}, build(b, g.Input("x", graph.Shape{n, w.m.C}))...)
 	if err != nil {
@@ -99,13 +121,11 @@ func (w *walk) each(build func(b model.Batch, x *graph.Node) []*graph.Node, set 
 	if set != nil {
 		set(s)
 	}
-	total := w.text.Pieces() * w.text.Length
 	ids, pos, start := s.Ints("ids"), s.Ints("pos"), s.Ints("start")
-	for first := 0; first < total; first += n {
-		have := min(n, total-first)
+	for ; first < last; first += n {
 		for i := range n {
 			if ids != nil {
-				ids[i] = w.text.IDs[min(first+i, total-1)]
+				ids[i] = w.text.IDs[first+i]
 			}
 			if pos != nil {
 				pos[i] = int32(i % w.text.Length)
@@ -114,51 +134,83 @@ func (w *walk) each(build func(b model.Batch, x *graph.Node) []*graph.Node, set 
 				start[i] = int32(i / w.text.Length * w.text.Length)
 			}
 		}
-		if x := s.Floats("x"); w.embedded {
-			clear(x[have*w.m.C:])
-			if err := w.x.read(x[:have*w.m.C], first*w.m.C); err != nil {
+		if w.embedded {
+			if err := w.x.read(s.Floats("x"), first*w.m.C); err != nil {
 				return err
 			}
 		}
 		if err := s.RunAll(); err != nil {
 			return err
 		}
-		if err := see(s, first, have); err != nil {
+		if err := see(s, first, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// layer runs layer l with its stored weights or those of t. see, unless nil, looks at the inputs of its linears, x (rows, Width).
-// With advance the hidden states become those after the layer.
-func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, see func(i int, in Input, x []float32, rows int)) error {
-	var inputs []Input
-	return w.each(func(b model.Batch, x *graph.Node) []*graph.Node {
-		if see == nil {
-			return []*graph.Node{w.m.Block(l, x, b, t)}
+// layer runs layer l with its stored weights or those of t. see looks at the inputs [from, to) of its linears, x (rows, Width). With
+// advance the hidden states become those after the layer.
+func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool, from, to int, see func(i int, x []float32, rows int)) error {
+	var taps []tap
+	var place map[*graph.Node]int // of outputs
+	build := func(b model.Batch, x *graph.Node) (out []*graph.Node) {
+		y, all := tapped(w.m, l, x, b, t)
+		if taps = all[from:to]; !advance {
+			y = nil
 		}
-		y, seen, nodes := tapped(w.m, l, x, b, t)
-		inputs = seen
-		return append([]*graph.Node{y}, nodes...)
-	}, nil, func(s *graph.Session, first, n int) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for i, in := range inputs {
-			see(i, in, s.Output(i + 1)[:n*in.Width], n)
-		}
-		if !advance {
-			return nil
-		}
-		y := s.Output(0)[:n*w.m.C]
-		for i, v := range y {
-			if v-v != 0 {
-				return hint.Errorf("the model diverges on this text, or a weight is damaged", "layer %d, token %d: expected finite activations, found %v", l, first+i/w.m.C, v)
+		out, place = outputs(y, taps)
+		return out
+	}
+	return w.loaded(layerPrefix(l), func() error {
+		return w.each(build, nil, func(s *graph.Session, first, n int) error {
+			if err := ctx.Err(); err != nil {
+				return err
 			}
-		}
-		return w.x.write(first*w.m.C, y)
+			for i, t := range taps {
+				x, rows := s.Output(place[t.x]), n
+				if t.rows != nil {
+					counts := s.Output(place[t.rows])
+					at := 0
+					for _, c := range counts[:t.expert] {
+						at += int(c)
+					}
+					rows = int(counts[t.expert])
+					x = x[at*t.Width:]
+				}
+				if rows > 0 {
+					see(from+i, x[:rows*t.Width], rows)
+				}
+			}
+			if !advance {
+				return nil
+			}
+			y := s.Output(0)
+			for i, v := range y {
+				if v-v != 0 {
+					return hint.Errorf("the model diverges on this text, or a weight is damaged", "layer %d, token %d: expected finite activations, found %v", l, first+i/w.m.C, v)
+				}
+			}
+			return w.x.write(first*w.m.C, y)
+		})
 	})
+}
+
+// outputs are the nodes to look at, y first unless it is nil, and where each stands.
+func outputs(y *graph.Node, taps []tap) (out []*graph.Node, place map[*graph.Node]int) {
+	place = map[*graph.Node]int{}
+	add := func(n *graph.Node) {
+		if _, ok := place[n]; !ok && n != nil {
+			place[n] = len(out)
+			out = append(out, n)
+		}
+	}
+	add(y)
+	for _, t := range taps {
+		add(t.x)
+		add(t.rows)
+	}
+	return out, place
 }
 
 // store keeps hidden states: float32 in memory, or bf16 in a file without a name.
@@ -169,8 +221,8 @@ type store struct {
 	half []uint16
 }
 
-func newStore(n int, memory int64) (store, error) {
-	if memory <= 0 || int64(n)*4 <= memory {
+func newStore(n int, spool bool) (store, error) {
+	if !spool {
 		return store{x: make([]float32, n)}, nil
 	}
 	f, err := os.CreateTemp("", "tune-activations-*")

@@ -20,9 +20,11 @@ type Options struct {
 	// weight, and keys and values in f16. (With other weights it rounds inputs to blocks of 8 bits, which is not done here.) Such a
 	// model is not trained.
 	Rounded bool
+	// Lazy leaves matrices in the checkpoint until Load, for work that goes layer by layer.
+	Lazy bool
 }
 
-// Model is a decoder with frozen weights, ready to become part of graphs. It does not change.
+// Model is a decoder with frozen weights, ready to become part of graphs. It does not change, but for Load and Unload.
 type Model struct {
 	Spec
 	Exact    bool
@@ -31,6 +33,8 @@ type Model struct {
 	rope     nn.RopeTable
 	matrices map[string]kernels.Matrix
 	vectors  map[string][]float32
+	lazy     tensor.Source // of the matrices that Load reads; nil: all are here
+	loaded   map[string]tensor.Tensor
 }
 
 // Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. All may be nil.
@@ -53,16 +57,52 @@ func New(c *Checkpoint, o Options) (*Model, error) {
 	if err := checkNames(&c.Spec, c.Weights); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Path, err)
 	}
-	for _, want := range c.Spec.Tensors() {
-		t, err := c.Weights.Tensor(want.Name)
+	if o.Lazy {
+		m.lazy, m.loaded = c.Weights, map[string]tensor.Tensor{}
+	}
+	if err := m.read(c.Weights, func(t TensorSpec) bool { return !o.Lazy || len(t.Shape) == 1 }); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	return m, nil
+}
+
+// read takes tensors from a source.
+func (m *Model) read(src tensor.Source, wanted func(TensorSpec) bool) error {
+	for _, want := range m.Tensors() {
+		if !wanted(want) {
+			continue
+		}
+		t, err := src.Tensor(want.Name)
 		if err == nil {
 			err = m.take(t)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Path, err)
+			return err
+		}
+		if m.loaded != nil && len(t.Shape) > 1 {
+			m.loaded[t.Name] = t
 		}
 	}
-	return m, nil
+	return nil
+}
+
+// Load reads the matrices whose names have a prefix, such as "model.layers.3.", that Options.Lazy has left in the checkpoint.
+func (m *Model) Load(prefix string) error {
+	if m.lazy == nil {
+		return nil
+	}
+	return m.read(m.lazy, func(t TensorSpec) bool { return len(t.Shape) > 1 && strings.HasPrefix(t.Name, prefix) })
+}
+
+// Unload forgets what Load read, and gives pages of mapped files back to the system.
+func (m *Model) Unload(prefix string) {
+	for name, t := range m.loaded {
+		if strings.HasPrefix(name, prefix) {
+			delete(m.loaded, name)
+			delete(m.matrices, name)
+			t.Release(t.Data)
+		}
+	}
 }
 
 // take files a tensor as a vector of floats or as a matrix that keeps its type.

@@ -21,6 +21,12 @@ type Gram struct {
 // NewGram of inputs of width n, zero.
 func NewGram(n int) *Gram { return &Gram{N: n, Sum: make([]float64, n*n)} }
 
+// Reset makes it zero again.
+func (g *Gram) Reset() {
+	clear(g.Sum)
+	g.Tokens = 0
+}
+
 // gramStripe is the rows of the Gram matrix that one product makes; it bounds what is computed below the diagonal.
 const gramStripe = 192
 
@@ -66,6 +72,16 @@ func (g *Gram) AddExact(x []float64, rows int, pool *kernels.Pool) {
 		kernels.SubTN64(g.Sum[i*g.N+i:], g.N, left, m, x[i:], g.N, m, g.N-i, rows)
 	})
 	g.Tokens += rows
+}
+
+// AddScaled adds other sums, times a factor.
+func (g *Gram) AddScaled(o *Gram, by float64) {
+	for i := range g.N {
+		row := g.Sum[i*g.N+i : (i+1)*g.N]
+		for j, v := range o.Sum[i*g.N+i : (i+1)*g.N] {
+			row[j] += by * v
+		}
+	}
 }
 
 // At is an element.
