@@ -15,7 +15,7 @@ import (
 
 // planExport plans a folder of a recipe's list; nil when the artifact has another form.
 func planExport(base *model.Checkpoint, weights tensor.Source, untied bool, a *recipes.Artifact, stamp string) (*quantize.PackedPlan, error) {
-	o := quantize.PackedOptions{Untied: untied, Loader: a.Loader, Version: "tune " + readBuildInfo().Version, Stamp: stamp}
+	o := quantize.PackedOptions{Untied: untied, Loader: a.Loader, Method: a.Method, Version: "tune " + readBuildInfo().Version, Stamp: stamp}
 	var ok bool
 	if o.Scheme, ok = a.Packed(); !ok {
 		return nil, nil
@@ -49,18 +49,14 @@ func exportPacked(ctx context.Context, t *trained, a *recipes.Artifact, path str
 		return nil, err
 	}
 	notes, o := p.Notes, quantize.WriteOptions{Fresh: true}
-	name, err := quantize.MethodOf(a.Method, p.Scheme)
-	if err != nil {
-		return nil, err
-	}
-	if name == quantize.RTN {
+	if p.Method == quantize.RTN {
 		return notes, p.Write(ctx, path, o, nil)
 	}
 	if err := t.calibrate(ctx); err != nil {
 		return nil, err
 	}
 	x := t.calibrated
-	m := quantize.DefaultMethod(name)
+	m := quantize.DefaultMethod()
 	m.Pool = t.job.Pool
 	s, err := quantize.StartMethod(ctx, p, x.model, t.weights, x.Calibration, m)
 	if err != nil {
@@ -70,7 +66,7 @@ func exportPacked(ctx context.Context, t *trained, a *recipes.Artifact, path str
 	if p, err = planExport(&t.base, s.Weights, t.untied, a, s.Stamp); err != nil {
 		return nil, err
 	}
-	notes = append(notes, fmt.Sprintf("%s: %s calibrated on %d tokens of the training data", filepath.Base(path), name, x.Tokens))
+	notes = append(notes, fmt.Sprintf("%s: %s calibrated on %d tokens of the training data", filepath.Base(path), p.Method, x.Tokens))
 	return notes, p.Write(ctx, path, o, s.Linear)
 }
 

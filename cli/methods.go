@@ -11,7 +11,6 @@ import (
 
 	"tune/internal/hint"
 	"tune/internal/model"
-	"tune/internal/packed"
 	"tune/kernels"
 	"tune/quantize"
 )
@@ -94,6 +93,22 @@ func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Mo
 	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.layers})
 }
 
+// calibrationMemory is what calibrating on --calibration-text would take; 0 where it is not needed.
+func calibrationMemory(c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, memory int64) (int64, error) {
+	if p.Method == quantize.RTN || c.String("calibration-text") == "" {
+		return 0, nil
+	}
+	m, err := model.New(base, model.Options{Lazy: true})
+	if err != nil {
+		return 0, err
+	}
+	text, err := calibrationText(c, base)
+	if err != nil {
+		return 0, err
+	}
+	return quantize.CalibrationMemory(m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base)})
+}
+
 // feedbackOptions takes --method and its flags to the plan of a GGUF file. done is to be called when it is written.
 func feedbackOptions(e *env, c *cli.Context, o *quantize.PlanOptions, pool *kernels.Pool) (done func(), err error) {
 	method := c.String("method")
@@ -139,13 +154,9 @@ func checkDamp(c *cli.Context) error {
 	return nil
 }
 
-// packedMethod is the method of a folder for GPU servers: that of --method, or what the format is named after.
-func packedMethod(c *cli.Context, s *packed.Scheme) (o quantize.MethodOptions, err error) {
-	name, err := quantize.MethodOf(c.String("method"), s)
-	if err != nil {
-		return o, usagef(c, "%v", err)
-	}
-	o = quantize.DefaultMethod(name)
+// packedMethod reads the flags that say how codes of a folder for GPU servers are chosen.
+func packedMethod(c *cli.Context) (o quantize.MethodOptions, err error) {
+	o = quantize.DefaultMethod()
 	o.Order, o.Damp, o.Search, o.Sweeps = quantize.Order(c.String("order")), c.Float64("damp"), c.Int("mse"), c.Int("sweeps")
 	if !slices.Contains([]quantize.Order{quantize.OrderGroup, quantize.OrderStatic, quantize.OrderNone}, o.Order) {
 		return o, usagef(c, "order: expected gar, static or none, found %q", o.Order)
@@ -170,8 +181,8 @@ type solving struct {
 
 // startMethod prepares a method for a folder: the plan of the folded weights and the solver; nil for plain rounding.
 func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, po quantize.PackedOptions) (_ *solving, err error) {
-	o, err := packedMethod(c, p.Scheme)
-	if err != nil || o.Name == quantize.RTN {
+	o, err := packedMethod(c)
+	if err != nil || p.Method == quantize.RTN {
 		return nil, err
 	}
 	var closers []func()
@@ -191,7 +202,7 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	if err != nil {
 		return nil, err
 	}
-	cal, done, err := calibration(e, c, base, m, o.Name, c.Args().Get(1), o.Pool)
+	cal, done, err := calibration(e, c, base, m, p.Method, c.Args().Get(1), o.Pool)
 	if err != nil {
 		return nil, err
 	}

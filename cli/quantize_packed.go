@@ -63,10 +63,13 @@ type packedReport struct {
 	Kept    []packedKept   `json:"kept_tensors"`
 	Files   []packedFile   `json:"files"`
 	Bytes   int64          `json:"bytes"`
+	Method  string         `json:"method"`
 	Memory  int64          `json:"memory_bytes"` // beside mapped files, with the threads there are
-	Seconds *float64       `json:"seconds,omitempty"`
-	Method  *methodReport  `json:"method,omitempty"`
-	Verify  *verifyReport  `json:"verify,omitempty"`
+	// Calibration is what running --calibration-text takes before; also beside mapped files.
+	Calibration int64         `json:"calibration_memory_bytes,omitempty"`
+	Seconds     *float64      `json:"seconds,omitempty"`
+	Solved      *methodReport `json:"solved,omitempty"` // unless the method is rtn
+	Verify      *verifyReport `json:"verify,omitempty"`
 }
 
 type packedModule struct {
@@ -128,13 +131,16 @@ func runPacked(e *env, c *cli.Context) error {
 	for _, n := range p.Notes {
 		fmt.Fprintf(e.stderr, "tune: note: %s\n", n)
 	}
-	one, workers, err := p.Memory(memory, threads(c))
-	if err != nil {
+	r := packedJSON(p)
+	var workers int
+	if r.Memory, workers, err = p.Memory(memory, threads(c)); err != nil {
 		return err
 	}
-	r := packedJSON(p)
-	r.Memory = one * int64(workers)
-	if !dry {
+	if dry {
+		if r.Calibration, err = calibrationMemory(c, base, p, memory); err != nil {
+			return err
+		}
+	} else {
 		if err := writePacked(e, c, base, p, o, quantize.WriteOptions{Threads: workers, Memory: memory, Fresh: !c.Bool("resume")}, &r); err != nil {
 			return err
 		}
@@ -182,7 +188,7 @@ func writePacked(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	err = p.Write(e.ctx, out, o, linears)
 	show.end()
 	if method != nil {
-		r.Method = method.report()
+		r.Solved = method.report()
 	}
 	seconds := time.Since(begun).Seconds()
 	r.Seconds = &seconds
@@ -223,6 +229,7 @@ func packedOptions(c *cli.Context) (o quantize.PackedOptions, err error) {
 		}
 		o.Ignore = append(o.Ignore, re)
 	}
+	o.Method = c.String("method")
 	o.Version = "tune " + readBuildInfo().Version
 	return o, nil
 }
@@ -274,7 +281,7 @@ func threads(c *cli.Context) int {
 
 func packedJSON(p *quantize.PackedPlan) packedReport {
 	s := p.Scheme
-	r := packedReport{Format: s.Format, Scheme: s.Name, Bits: s.Bits, Group: s.Group, Sym: s.Sym, Modules: []packedModule{}, Kept: []packedKept{}, Bytes: p.Size()}
+	r := packedReport{Format: s.Format, Method: p.Method, Scheme: s.Name, Bits: s.Bits, Group: s.Group, Sym: s.Sym, Modules: []packedModule{}, Kept: []packedKept{}, Bytes: p.Size()}
 	for i, m := range p.Modules {
 		if !m.Kept {
 			r.Modules = append(r.Modules, packedModule{m.Name, [2]int{m.Out, m.In}, p.ModuleBytes(i)})
@@ -323,13 +330,13 @@ func (r *packedReport) text(out io.Writer, p *quantize.PackedPlan, dir string, d
 	}
 	fmt.Fprintf(out, "%s %s: %s, %d modules with %.3f bits per value", verb, name, bytesText(r.Bytes), len(r.Modules), 8*float64(bytes)/float64(max(values, 1)))
 	if dry {
-		fmt.Fprintf(out, "; at most %s of memory beside mapped files", bytesText(r.Memory))
+		fmt.Fprintf(out, "; at most %s of memory beside mapped files", bytesText(max(r.Memory, r.Calibration)))
 	} else if r.Seconds != nil {
 		fmt.Fprintf(out, ", in %.1f s", *r.Seconds)
 	}
 	fmt.Fprintln(out)
-	if r.Method != nil {
-		if err := r.Method.text(out); err != nil {
+	if r.Solved != nil {
+		if err := r.Solved.text(out); err != nil {
 			return err
 		}
 	}

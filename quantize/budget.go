@@ -2,6 +2,7 @@ package quantize
 
 import (
 	"math"
+	"runtime/debug"
 
 	"tune/internal/graph"
 	"tune/internal/hint"
@@ -45,8 +46,9 @@ func planWalk(m *model.Model, text Text, inputs [][]Input, layer, memory int64) 
 		if err != nil {
 			return b, err
 		}
-		// beside these: one product of rows, the upper half of a matrix as it goes to the file
-		fixed := layer + run + 8*gramStripeBytes*int64(max(widest, b.pieces(text)*text.Length)) + gramBytes(widest)/2
+		// beside these: one product of rows, hidden states on their way to disk, the upper half of a matrix as it goes to the file
+		n := int64(b.pieces(text) * text.Length)
+		fixed := layer + run + 8*gramStripeBytes*max(int64(widest), n) + 4*n*int64(m.C) + gramBytes(widest)/2
 		switch {
 		case memory <= 0 || fixed+most+states <= memory:
 			b.total = fixed + most + states
@@ -86,6 +88,14 @@ func layerBytes(m *model.Model, tokens int) (most int64, err error) {
 		}
 	}
 	return most, nil
+}
+
+// tidy gives what nothing refers to any more back to the system when memory is bounded: the collector itself waits until the heap has
+// doubled.
+func tidy(memory int64) {
+	if memory > 0 {
+		debug.FreeOSMemory()
+	}
 }
 
 // passes cuts the inputs of a layer into runs whose Gram matrices fit.

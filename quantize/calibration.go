@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -56,27 +55,18 @@ type CalibrateOptions struct {
 // Calibrate runs a text through a model, a layer at a time, and writes the statistics of every input of linears. weights are the
 // model's, for its hash. It returns the bytes that this took at most, mapped files aside.
 func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) (int64, error) {
-	c := &collecting{ctx: ctx, progress: o.Progress, infos: map[string]tensor.Info{}, collect: o.Memory > 0}
-	if err := c.list(m); err != nil {
-		return 0, err
-	}
-	layer := int64(0)
-	if o.Copied {
-		var err error
-		if layer, err = layerWeights(m, weights); err != nil {
-			return 0, err
-		}
-	}
-	b, err := planWalk(m, o.Text, c.inputs, layer, o.Memory)
+	c, err := planCalibration(m, weights, o)
 	if err != nil {
 		return 0, err
 	}
+	b := c.budget
 	w, err := newWalk(m, o.Text, b, o.Pool)
 	if err != nil {
 		return 0, err
 	}
+	defer tidy(o.Memory)
 	defer w.close()
-	c.walk, c.budget = w, b
+	c.walk, c.ctx = w, ctx
 	list, err := json.Marshal(c.inputs)
 	if err != nil {
 		return 0, err
@@ -88,6 +78,33 @@ func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.
 	return b.total, safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
 		"format": "tune calibration", "version": calibrationVersion, "model_sha256": hash, "data_sha256": o.Text.Hash(),
 		"tokens": fmt.Sprint(o.Text.Pieces() * o.Text.Length), "inputs": string(list)}})
+}
+
+// CalibrationMemory is what Calibrate would take at most, in bytes beside mapped files.
+func CalibrationMemory(m *model.Model, weights tensor.Source, o CalibrateOptions) (int64, error) {
+	c, err := planCalibration(m, weights, o)
+	if err != nil {
+		return 0, err
+	}
+	return c.budget.total, nil
+}
+
+// planCalibration lists what will be measured and divides the memory.
+func planCalibration(m *model.Model, weights tensor.Source, o CalibrateOptions) (*collecting, error) {
+	c := &collecting{progress: o.Progress, infos: map[string]tensor.Info{}, memory: o.Memory}
+	if err := c.list(m); err != nil {
+		return nil, err
+	}
+	layer := int64(0)
+	if o.Copied {
+		var err error
+		if layer, err = layerWeights(m, weights); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	c.budget, err = planWalk(m, o.Text, c.inputs, layer, o.Memory)
+	return c, err
 }
 
 // layerWeights is the bytes of the matrices of the largest layer.
@@ -133,7 +150,7 @@ type collecting struct {
 	ctx      context.Context
 	walk     *walk
 	budget   budget
-	collect  bool // garbage at the end of each layer
+	memory   int64 // the bound
 	inputs   [][]Input
 	names    []string
 	infos    map[string]tensor.Info
@@ -207,9 +224,7 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 			c.progress(c.layer, len(c.inputs))
 		}
 	}
-	if c.collect {
-		runtime.GC()
-	}
+	tidy(c.memory)
 	t, ok := c.measured(name)
 	if !ok {
 		return t, tensor.Missing(name)
@@ -254,7 +269,12 @@ func OpenCalibration(path string) (*Calibration, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := ParseCalibration(path, data)
+	f, err := safetensors.ParseMapped(path, data)
+	if err != nil {
+		closeFile()
+		return nil, err
+	}
+	c, err := calibrationOf(path, f)
 	if err != nil {
 		closeFile()
 		return nil, err
@@ -269,6 +289,10 @@ func ParseCalibration(path string, data []byte) (*Calibration, error) {
 	if err != nil {
 		return nil, err
 	}
+	return calibrationOf(path, f)
+}
+
+func calibrationOf(path string, f *safetensors.File) (*Calibration, error) {
 	meta := f.Metadata()
 	c := &Calibration{Model: meta["model_sha256"], Data: meta["data_sha256"], file: f}
 	switch {

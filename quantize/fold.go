@@ -162,6 +162,7 @@ func (f *Folds) matrix(weights tensor.Source, module string) ([]float32, error) 
 		return nil, err
 	}
 	w, err := tensor.Floats(t)
+	t.Release(t.Data)
 	if err == nil {
 		f.scale(module+".weight", w)
 	}
@@ -238,6 +239,7 @@ func (s *foldedSource) Tensor(name string) (tensor.Tensor, error) {
 		return t, err
 	}
 	w, err := tensor.Floats(t)
+	t.Release(t.Data)
 	if err != nil {
 		return t, err
 	}

@@ -57,30 +57,26 @@ func MethodOf(name string, s *packed.Scheme) (string, error) {
 
 // MethodOptions of StartMethod.
 type MethodOptions struct {
-	Name      string // of MethodOf
 	Order     Order
 	Damp      float64
 	Search    int   // smaller ranges tried for each group
 	Sweeps    int   // of refinement after GPTQ
 	Propagate *Text // see SolverOptions
-	Memory    int64 // for running layers, with Propagate
+	Memory    int64 // bound in bytes; 0: none
 	Few       Few   // what is done for experts that have seen few tokens
 	Pool      *kernels.Pool
 	Progress  func(done, total int) // layers, of AWQ's search
 }
 
-// DefaultMethod is a method as it is used when nothing else is said.
-func DefaultMethod(name string) MethodOptions {
-	return MethodOptions{Name: name, Order: OrderGroup, Damp: 0.01, Search: 20, Sweeps: 3}
+// DefaultMethod is what is used when nothing else is said.
+func DefaultMethod() MethodOptions {
+	return MethodOptions{Order: OrderGroup, Damp: 0.01, Search: 20, Sweeps: 3}
 }
 
-// StartMethod prepares a method other than RTN for a planned folder: the folder is then planned anew with the solver's Weights and
+// StartMethod prepares the method of a planned folder, one other than RTN: the folder is then planned anew with the solver's Weights and
 // with its Stamp.
 func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights tensor.Source, c *Calibration, o MethodOptions) (*Solver, error) {
-	i := slices.IndexFunc(methods, func(m method) bool { return m.name == o.Name })
-	if i < 0 || o.Name == RTN {
-		panic("quantize: not a method with a calibration: " + o.Name)
-	}
+	i := slices.IndexFunc(methods, func(m method) bool { return m.name == p.Method })
 	s := p.Scheme
 	grid := solve.IntsOptions{Bits: s.Bits, Group: s.Group, Symmetric: s.Sym, Search: o.Search,
 		Store: func(x float64) float64 { return float64(s.RoundScale(float32(x))) }}
@@ -105,7 +101,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	if err != nil {
 		return nil, err
 	}
-	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", o.Name, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil, o.Few)
+	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", p.Method, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil, o.Few)
 	return x, nil
 }
 

@@ -16,12 +16,14 @@ import (
 	"tune/internal/qtype"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
+	"tune/quantize/solve"
 )
 
 // PackedOptions of PlanPacked.
 type PackedOptions struct {
 	Scheme   packed.Options // DType 0 (F32) is replaced by the model's own
 	Loader   string         // whose rules are checked: packed.Loaders
+	Method   string         // of MethodOf
 	Ignore   []*regexp.Regexp
 	Untied   bool // weights have a head of their own although the checkpoint's is the embedding
 	Stamp    string
@@ -37,6 +39,7 @@ const packedShard = 5e9
 // A PackedPlan is all that is decided before a byte of a GPTQ, AWQ, compressed-tensors or NF4 folder is written.
 type PackedPlan struct {
 	Scheme  *packed.Scheme
+	Method  string          // how codes are chosen
 	Modules []packed.Module // in the order of the forward, kept ones among them
 	Kept    []KeptTensor
 	Again   int // weights that were quantized before
@@ -83,7 +86,11 @@ func PlanPacked(c *model.Checkpoint, weights tensor.Source, o PackedOptions) (*P
 	if err != nil {
 		return nil, err
 	}
-	p := &PackedPlan{Scheme: s, weights: weights, o: o, where: map[string]location{}, shared: map[string][]int{}}
+	method, err := MethodOf(o.Method, s)
+	if err != nil {
+		return nil, err
+	}
+	p := &PackedPlan{Scheme: s, Method: method, weights: weights, o: o, where: map[string]location{}, shared: map[string][]int{}}
 	if err := p.choose(c); err != nil {
 		return nil, err
 	}
@@ -278,21 +285,39 @@ func (p *PackedPlan) ModuleBytes(i int) (n int64) {
 	return n
 }
 
-// Memory is what one worker needs in bytes for the largest module: its codes, its parts twice while they are put together, and what
-// its source takes; and the number of workers that fit into a limit (0: none), at most n.
-func (p *PackedPlan) Memory(limit int64, n int) (one int64, workers int, err error) {
-	one = chunkValues * perChunk
+// Memory is what the work on one module needs in bytes, the largest one: its codes, its parts twice while they are put together, and
+// what its source takes; how many workers fit into a limit (0: none), at most n; and the bytes of all of them, with what the method needs
+// to choose codes, for one module at a time.
+func (p *PackedPlan) Memory(limit int64, n int) (total int64, workers int, err error) {
+	one := int64(chunkValues * perChunk)
 	for i := range p.Modules {
 		if m := &p.Modules[i]; !m.Kept {
 			one = max(one, int64(m.Out)*int64(m.In)+3*p.ModuleBytes(i)+16*int64(m.In))
 		}
 	}
 	one += p.o.Resident
-	if limit > 0 && one > limit {
-		return one, 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for the largest module, found %d", one, limit)
+	solving := p.solving(n)
+	if least := one + solving; limit > 0 && least > limit {
+		return least, 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for the largest module, found %d", least, limit)
 	}
 	if limit > 0 {
-		n = int(min(int64(n), limit/one))
+		n = int(min(int64(n), (limit-solving)/one))
 	}
-	return one, n, nil
+	return solving + int64(n)*one, n, nil
+}
+
+// solving is what a method needs for the largest module: the products of its input as they are read, as they are factored, after folding
+// and for refinement; weights, codes and scales, and residuals of a chunk of rows; rows that threads correct.
+func (p *PackedPlan) solving(threads int) (most int64) {
+	if p.Method == RTN {
+		return 0
+	}
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		if out, in := int64(m.Out), int64(m.In); !m.Kept {
+			rows := min(out, solve.RefineRows)
+			most = max(most, in*in*(8+8+8+4)+out*in*(4+1)+rows*in*(4+4+4)+int64(threads)*in*solve.RowsBytes)
+		}
+	}
+	return most
 }

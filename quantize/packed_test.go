@@ -70,6 +70,9 @@ func planFolder(dir string, o PackedOptions) (*PackedPlan, *model.Checkpoint, er
 	if o.Stamp, err = Stamp(dir); err != nil {
 		return nil, nil, err
 	}
+	if o.Method == "" {
+		o.Method = RTN
+	}
 	o.Version = "tune test"
 	p, err := PlanPacked(c, nil, o)
 	if err != nil {
@@ -437,7 +440,7 @@ func TestPackedSolved(t *testing.T) {
 		}
 		return l, nil
 	}
-	writeFolder(t, source, out, PackedOptions{Scheme: someScheme}, WriteOptions{}, solve)
+	writeFolder(t, source, out, PackedOptions{Scheme: someScheme, Method: "gptq"}, WriteOptions{}, solve)
 	raw := readRaw(t, out)
 	const m = "model.layers.1.self_attn.k_proj"
 	for i := range 64 * 128 {

@@ -27,8 +27,8 @@ type Linears func(ctx context.Context, module string) (*grouped.Linear, error)
 // belong. It grows under dir.partial beside a journal; a run that was killed is continued by the next one of the same plan and
 // leaves the same bytes. Without solve weights are rounded to the nearest codes.
 func (p *PackedPlan) Write(ctx context.Context, dir string, o WriteOptions, solve Linears) error {
-	if solve != nil && !p.Scheme.Integers() {
-		return fmt.Errorf("%s is not made of integers: nothing can be solved for", p.Scheme)
+	if (solve == nil) != (p.Method == RTN) {
+		panic("quantize: a folder planned for " + p.Method)
 	}
 	n := o.Threads
 	if n <= 0 {

@@ -194,6 +194,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("%w: nothing is known of %s", ErrCalibration, name)
 	}
+	tidy(s.o.Memory)
 	if s.input != i {
 		if err := s.prepare(i); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -204,6 +205,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 		return nil, err
 	}
 	w, err := tensor.Floats(t)
+	t.Release(t.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +241,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 
 // prepare makes what the linears of an input share.
 func (s *Solver) prepare(i int) error {
+	s.now, s.factor, s.hessian = nil, nil, nil
 	in, tokens, policy, err := s.stats.of(i)
 	if err != nil {
 		return err
@@ -249,7 +252,7 @@ func (s *Solver) prepare(i int) error {
 		s.now, in = &scaled, &scaled
 	}
 	diag := in.Gram.Diagonal()
-	s.grid, s.factor, s.hessian, s.input = s.o.Grid, nil, nil, i
+	s.grid, s.input = s.o.Grid, i
 	if s.grid.Group == 0 {
 		s.grid.Group = in.Width
 	}

@@ -49,6 +49,7 @@ type walk struct {
 	budget   budget
 	batch    int // pieces that run at a time
 	x        store
+	store    *graph.Store          // of what runs
 	embedded bool                  // x holds hidden states
 	grams    map[int][]*solve.Gram // by width: that are used again
 }
@@ -79,7 +80,16 @@ func newWalk(m *model.Model, text Text, b budget, pool *kernels.Pool) (*walk, er
 	return w, nil
 }
 
-func (w *walk) close() { w.x.close() }
+func (w *walk) close() {
+	w.x.close()
+	w.forget()
+}
+
+func (w *walk) forget() {
+	if w.store != nil {
+		w.store.Close()
+	}
+}
 
 // loaded does something while the matrices of a prefix are there.
 func (w *walk) loaded(prefix string, do func() error) error {
@@ -113,11 +123,11 @@ func (w *walk) run(first, last, n int, build func(b model.Batch, x *graph.Node) 
 	if err != nil {
 		return err
 	}
-	s, err := p.Bind(graph.NewHost(w.pool))
+	s, err := w.bind(p)
 	if err != nil {
 		return err
 	}
-	defer s.Store.Close()
+	defer s.Close()
 	if set != nil {
 		set(s)
 	}
@@ -147,6 +157,17 @@ func (w *walk) run(first, last, n int, build func(b model.Batch, x *graph.Node) 
 		}
 	}
 	return nil
+}
+
+// bind gives a program the memory of all that run one after another; one with parameters of its own is given them.
+func (w *walk) bind(p *graph.Program) (s *graph.Session, err error) {
+	if w.store == nil || len(p.Params) > 0 {
+		w.forget()
+		if w.store, err = graph.NewStore(graph.NewHost(w.pool), p); err != nil {
+			return nil, err
+		}
+	}
+	return w.store.Bind(p)
 }
 
 // layer runs layer l with its stored weights or those of t. see looks at the inputs [from, to) of its linears, x (rows, Width). With

@@ -26,6 +26,9 @@ const (
 )
 
 // A child process of TestKilled writes a file and tells of each part.
+// children are what this program does instead of tests, by the variable of the environment that has the argument.
+var children = map[string]func(arg string) error{childPacked: packedChild, childMemory: memoryChild}
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
 		p, src, err := planFile(path, "Q5_K_M")
@@ -42,12 +45,14 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if source := os.Getenv(childPacked); source != "" {
-		if err := packedChild(source); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
+	for name, run := range children {
+		if arg := os.Getenv(name); arg != "" {
+			if err := run(arg); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
-		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

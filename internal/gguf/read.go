@@ -53,10 +53,10 @@ type File struct {
 	meta      Meta
 	names     []string
 	entries   map[string]entry
-	data      []byte  // from the first tensor on
-	start     int64   // where data starts in the file
-	shards    []*File // nil: one file, whose data is above
-	close     func() error
+	data      []byte       // from the first tensor on
+	start     int64        // where data starts in the file
+	shards    []*File      // nil: one file, whose data is above
+	close     func() error // of a mapped file; nil: data is in memory
 }
 
 // Open maps a file. When it is one of the files of a split model, whichever it is, all of them are opened and read as one;
@@ -294,7 +294,11 @@ func (f *File) Tensor(name string) (tensor.Tensor, error) {
 		return f.shards[e.shard].Tensor(name)
 	}
 	end := e.begin + uint64(e.Bytes())
-	return tensor.View(e.Info, f.data[e.begin:end:end]), nil
+	data := f.data[e.begin:end:end]
+	if f.close == nil { // in memory: there are no pages to give back
+		return tensor.Tensor{Info: e.Info, Data: data}, nil
+	}
+	return tensor.View(e.Info, data), nil
 }
 
 // Offset is where a tensor begins in the file that holds it, in bytes; -1 when there is no such tensor.

@@ -81,7 +81,7 @@ func (d *Dir) add(path string) error {
 		return err
 	}
 	d.closes = append(d.closes, closeFile)
-	f, err := Parse(path, data)
+	f, err := ParseMapped(path, data)
 	if err != nil {
 		return err
 	}

@@ -55,9 +55,19 @@ type File struct {
 	entries  map[string]entry
 	data     []byte // after the header
 	start    int64  // where data starts in the file
+	mapped   bool   // data is a mapped file, whose pages may be given back
 }
 
-// Parse reads a file that is in memory or mapped; name is for errors. The file's tensors are views of data.
+// ParseMapped is Parse of a file that tensor.MapFile has mapped: tensors can give its pages back to the system.
+func ParseMapped(name string, data []byte) (*File, error) {
+	f, err := Parse(name, data)
+	if err == nil {
+		f.mapped = true
+	}
+	return f, err
+}
+
+// Parse reads a file that is in memory; name is for errors. The file's tensors are views of data.
 func Parse(name string, data []byte) (*File, error) {
 	f := &File{name: name, entries: map[string]entry{}}
 	if err := f.parse(data); err != nil {
@@ -240,7 +250,11 @@ func (f *File) Tensor(name string) (tensor.Tensor, error) {
 	if !ok {
 		return tensor.Tensor{}, fmt.Errorf("%s: %w", f.name, tensor.Missing(name))
 	}
-	return tensor.View(e.Info, f.data[e.begin:e.end:e.end]), nil
+	data := f.data[e.begin:e.end:e.end]
+	if !f.mapped {
+		return tensor.Tensor{Info: e.Info, Data: data}, nil
+	}
+	return tensor.View(e.Info, data), nil
 }
 
 // Offset is where a tensor begins in the file, in bytes; -1 when there is no such tensor.

@@ -1,11 +1,14 @@
 package safetensors
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"tune/internal/tensor"
 )
 
 // bad maps each broken file of testdata/bad to the rule it breaks; nil: the file is valid.
@@ -97,4 +100,43 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("tensors have %d bytes of %d", total, len(x.data))
 		}
 	})
+}
+
+// TestReleaseKeepsMemory: pages of a mapped file can be given back and are read again; what was parsed from memory stays as it is.
+func TestReleaseKeepsMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	x := make([]float32, 1<<16)
+	for i := range x {
+		x[i] = float32(i + 1)
+	}
+	src := &tensor.Map{}
+	src.Add(tensor.FromFloats("x", []int{len(x)}, x))
+	if err := WriteFile(path, src, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped, closeFile, err := tensor.MapFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFile()
+	for name, f := range map[string]func() (*File, error){
+		"memory": func() (*File, error) { return Parse(path, bytes.Clone(data)) }, "mapped": func() (*File, error) { return ParseMapped(path, mapped) },
+	} {
+		file, err := f()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := file.Tensor("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Release(got.Data)
+		if y, err := tensor.Floats(got); err != nil || !slices.Equal(x, y) {
+			t.Errorf("%s: other values after a release, %v", name, err)
+		}
+	}
 }

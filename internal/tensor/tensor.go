@@ -73,7 +73,8 @@ type Tensor struct {
 	mapped []byte // Data when it is a view of a mapped file
 }
 
-// View is a tensor whose Data is a part of a mapped file, which Release gives back to the system.
+// View is a tensor whose Data is a part of a mapped file, which Release gives back to the system. Ordinary memory must not be one: it
+// would lose its values.
 func View(info Info, data []byte) Tensor { return Tensor{info, data, data} }
 
 // Source gives tensors by name. Implementations are safe for concurrent use.

@@ -29,6 +29,9 @@ const (
 	gptqRun   = 16  // columns between two corrections of their block
 )
 
+// RowsBytes is what one task keeps of each column.
+const RowsBytes = 8 * gptqRows
+
 // Solve rounds w (rows, N) to a grid column by column, correcting the columns that follow so that the outputs change least
 // (GPTQ; Frantar et al. 2023): e = (w_i - q_i) / U_ii, w_j -= e·U_ij for j after i. It returns Σ e²: the squared error of the
 // outputs, damping included, of all rows. blockColumns 0: 128.

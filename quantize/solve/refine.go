@@ -28,8 +28,8 @@ func NewHessian(g *Gram, damp float64, pool *kernels.Pool) *Hessian {
 // refineRows of a task: their residuals stay in the cache while they share the rows of H.
 const refineRows = 32
 
-// refineChunk bounds the rows whose residuals are in memory.
-const refineChunk = 1024
+// RefineRows bounds the rows whose residuals are in memory.
+const RefineRows = 1024
 
 // Refine lowers the squared error of the outputs of a solved matrix further, for as many sweeps as wanted: each code in turn moves
 // to where the error is least with all others as they are (coordinate descent, as in QuantEase; Behdin et al. 2023), then each
@@ -40,8 +40,8 @@ func (g *Ints) Refine(w []float32, h *Hessian, sweeps int, pool *kernels.Pool) {
 	for j, k := range g.groupOf {
 		columns[k] = append(columns[k], j)
 	}
-	for first := 0; first < g.out && sweeps > 0; first += refineChunk {
-		rows := min(refineChunk, g.out-first)
+	for first := 0; first < g.out && sweeps > 0; first += RefineRows {
+		rows := min(RefineRows, g.out-first)
 		r := g.residual(w, h, first, rows, pool)
 		for range sweeps {
 			pool.Run((rows+refineRows-1)/refineRows, func(_, t int) {
