@@ -27,6 +27,8 @@ type Matrix struct {
 	Rows, Cols int
 	Stride     int // bytes from row to row; 0: the rows are dense
 	Data       []byte
+	// Int8 allows products A·Bᵀ with this matrix to round A to 8 bits and multiply integers (int8.go), for types that are codes.
+	Int8 bool
 	*Codec
 }
 

@@ -45,6 +45,16 @@ var storedRows = [numStored]storedRow{
 	typeQ6_K: {"Q6_K", 256, 210, valueQ6_K},
 }
 
+// storedTypeOf finds the type of a codec among those with kernels of their own.
+func storedTypeOf(c *Codec) (storedType, bool) {
+	for t := range storedRows {
+		if r := &storedRows[t]; r.name == c.Name && r.block == c.Block && r.bytes == c.Bytes {
+			return storedType(t), true
+		}
+	}
+	return 0, false
+}
+
 // DecodeQ4_0 decodes blocks of 32: half d, 16 bytes of codes; (code-8)·d.
 func DecodeQ4_0(dst []uint16, src []byte) { decodeStored(typeQ4_0, dst, src) }
 
@@ -139,11 +149,15 @@ func valueQ2_K(b []byte, i int) float32 {
 	return float32(scale*float32(crumb(b[16:], i))) - low
 }
 
+// signedQ3_K is scale g of 16: a nibble of bytes 96..103, two bits of bytes 104..107.
+func signedQ3_K(b []byte, g int) int {
+	p := b[96:]
+	return int(p[g%8]>>(4*(g/8))&15|p[8+g%4]>>(2*(g/4))&3<<4) - 32
+}
+
 func valueQ3_K(b []byte, i int) float32 {
-	p, g := b[96:], i/16 // scale g: nibble of bytes 0..7, two bits of bytes 8..11
-	scale := int(p[g%8]>>(4*(g/8))&15|p[8+g%4]>>(2*(g/4))&3<<4) - 32
 	high := int(b[i%32]>>(i/32)&1) << 2
-	return float32(half(b[108:])*float32(scale)) * float32(crumb(b[32:], i)+high-4)
+	return float32(half(b[108:])*float32(signedQ3_K(b, i/16))) * float32(crumb(b[32:], i)+high-4)
 }
 
 // scaleMin is the scale and minimum, 6 bits each, of group g of 8 in 12 bytes.

@@ -136,6 +136,13 @@ func (e *engine) cutK(k int) (step, n int) {
 
 // Scratch is how many float32 of scratch MatMul needs for x: the packed form of A and of every U.
 func (x *Product) Scratch() int {
+	if x.anyInteger() {
+		return max(x.intScratch(), x.floatScratch())
+	}
+	return x.floatScratch()
+}
+
+func (x *Product) floatScratch() int {
 	e := engineFor(x.Exact)
 	units := e.units(x.K)
 	for i := range x.Outs {
@@ -163,6 +170,18 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if x.anyInteger() {
+		p.im.multiply(x, scratch)
+	} else {
+		p.floats(x, scratch)
+	}
+	for i := range p.panels {
+		p.panels[i].forget()
+	}
+}
+
+// floats is MatMul without products in integers, with p.mu held.
+func (p *Pool) floats(x *Product, scratch []float32) {
 	m := &p.mm
 	m.x, m.packed, m.eng = x, scratch, engineFor(x.Exact)
 	if m.small() {
@@ -174,9 +193,6 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 		p.run(m.tasks, m.tileTask)
 	}
 	m.x, m.packed = nil, nil
-	for i := range p.panels {
-		p.panels[i].forget()
-	}
 }
 
 // wantTasks is how many tasks a product is cut into where its shape allows; minRows is the fewest panels of A in a chunk.

@@ -58,19 +58,8 @@ func (m *multiply) runVec(worker, task int) {
 	n0 := (task - m.outs[i].first) * m.step
 	n1 := min(n0+m.step, o.N)
 	w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
-	scale := o.scale()
 	for r := range x.M {
-		c, sums := o.C[r*o.N+n0:r*o.N+n1], w.sums[r*vecTask:]
-		for j := range c {
-			v := scale * sums[j]
-			if o.Add != nil {
-				v += o.Add[r*o.N+n0+j]
-			}
-			if o.Bias != nil {
-				v += o.Bias[n0+j]
-			}
-			c[j] = v
-		}
+		storeRow(o, r, n0, w.sums[r*vecTask:][:n1-n0])
 	}
 	if o.R == 0 {
 		return
@@ -85,6 +74,22 @@ func (m *multiply) runVec(worker, task int) {
 		for j := range c {
 			c[j] += sums[j]
 		}
+	}
+}
+
+// storeRow writes the sums of columns from n0 on of row r of C, with what is added to them.
+func storeRow(o *Out, r, n0 int, sums []float32) {
+	scale, at := o.scale(), r*o.N+n0
+	c := o.C[at : at+len(sums)]
+	for j, v := range sums {
+		v *= scale
+		if o.Add != nil {
+			v += o.Add[at+j]
+		}
+		if o.Bias != nil {
+			v += o.Bias[n0+j]
+		}
+		c[j] = v
 	}
 }
 

@@ -35,16 +35,6 @@ func fusedFor(c *Codec) *[4]fusedProduct {
 	return nil
 }
 
-// storedTypeOf finds the type of a codec among those with kernels of their own.
-func storedTypeOf(c *Codec) (storedType, bool) {
-	for t := range storedRows {
-		if r := &storedRows[t]; r.name == c.Name && r.block == c.Block && r.bytes == c.Bytes {
-			return storedType(t), true
-		}
-	}
-	return 0, false
-}
-
 // fastFloats is what decodes blocks of a codec to float32, bit for bit as the codec does; nil: the codec itself.
 func fastFloats(c *Codec) func(dst *float32, src *byte, n int) {
 	if t, ok := storedTypeOf(c); ok && level >= levelAVX2 {

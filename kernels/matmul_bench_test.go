@@ -32,6 +32,8 @@ func clocked() *Pool {
 	}
 	m := &p.mm
 	m.packTask, m.tileTask, m.vecTask = wrap(m.packTask), wrap(m.tileTask), wrap(m.vecTask)
+	i := &p.im
+	i.packTask, i.tileTask, i.dotTask = wrap(i.packTask), wrap(i.tileTask), wrap(i.dotTask)
 	return p
 }
 

@@ -8,6 +8,14 @@ func Peak(exact bool, n int) (ops float64) {
 	return perRound * float64(n)
 }
 
+// PeakInt8 is Peak of integer products: multiplications of bytes, each with one addition in 16 bits. Codes of 4 bits come near it; those
+// of 8 bits, whose products must be widened one by one, can reach half of it. 0: the level has no such instruction.
+func PeakInt8(n int) (ops float64) {
+	perRound, loop := peakInt8Loop()
+	loop(n)
+	return perRound * float64(n)
+}
+
 // peakPlain is eight chains of multiply-adds in Go and their operations per round.
 func peakPlain() (ops float64, loop func(n int)) {
 	return 16, func(n int) {

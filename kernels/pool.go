@@ -16,6 +16,7 @@ type Pool struct {
 	spin    int // polls before parking
 	panels  []panels
 	mm      multiply    // the product under way; here so that MatMul allocates nothing
+	im      intMultiply // likewise, in integers
 	att     attend      // the attention under way, likewise
 	work    [][]float32 // per worker, grown by workspace
 
@@ -63,6 +64,7 @@ func newPool(workers, spin int) *Pool {
 func newSerial(workers int) *Pool {
 	p := &Pool{workers: workers, panels: newPanels(workers), work: make([][]float32, workers)}
 	p.mm.bind(p)
+	p.im.bind(p)
 	p.att.bind(p)
 	return p
 }

@@ -48,6 +48,7 @@ func generate(dir string) (map[string]string, error) {
 		{"scores", scores},
 		{"rows", rows},
 		{"double", doubles},
+		{"int8", integers},
 	} {
 		a := newAsm(hash)
 		f.emit(a)

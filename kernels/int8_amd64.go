@@ -1,0 +1,75 @@
+//go:build !purego
+
+package kernels
+
+import "unsafe"
+
+// intCodecOf is how a codec is multiplied in integers, if it can be.
+func intCodecOf(c *Codec) (intCodec, bool) {
+	t, ok := storedTypeOf(c)
+	if !ok {
+		return intCodec{}, false
+	}
+	x := intPlain[t]
+	if level >= levelAVX2 {
+		x.dots = nil
+		if open := intOpens[t]; open != nil {
+			x.open, x.dots = open, &intDots[t]
+		}
+	}
+	return x, true
+}
+
+// intTile is the tile of a kind of codes.
+func intTile(k *codeKind, acc *float32, a, w unsafe.Pointer, n, cols int) {
+	switch {
+	case level < levelAVX2:
+		intTilePlain(k, acc, a, w, n, cols)
+	case k == &codes5:
+		tileCodes5(acc, a, w, n, cols)
+	case k == &codes6:
+		tileCodes6(acc, a, w, n, cols)
+	default:
+		tileCodes8(acc, a, w, n, cols)
+	}
+}
+
+func quantize(q *int8, scales, sums32, sums16, x *float32, n int) {
+	if level < levelAVX2 {
+		quantizePlain(q, scales, sums32, sums16, x, n)
+		return
+	}
+	quantizeAVX2(q, scales, sums32, sums16, x, n)
+}
+
+func packInt8(dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int) {
+	if level < levelAVX2 {
+		packInt8Plain(dst, q, scales, sums32, sums16, ldx, n)
+		return
+	}
+	packInt8AVX2(dst, q, scales, sums32, sums16, ldx, n)
+}
+
+// storeInt8 adds eight rows of a tile to C and tells how many columns it did.
+func storeInt8(o *Out, acc []float32, row, col, cols int, add, bias []float32) int {
+	if level < levelAVX2 || cols == 0 {
+		return 0
+	}
+	var a, b *float32
+	if add != nil {
+		a = &add[row*o.N+col]
+	}
+	if bias != nil {
+		b = &bias[col]
+	}
+	storeInt8AVX2(&o.C[row*o.N+col], o.N, a, o.N, b, &acc[0], cols, o.scale())
+	return cols
+}
+
+// peakInt8Loop is a loop of multiplications of bytes on registers and its operations per round; 0: the level has none.
+func peakInt8Loop() (ops float64, loop func(n int)) {
+	if level < levelAVX2 {
+		return 0, func(int) {}
+	}
+	return 6 * 64, peakInt8
+}

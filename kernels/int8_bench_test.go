@@ -1,0 +1,45 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+)
+
+// BenchmarkInteger: products in integers beside the same in float32, alternating, as CPU time; %peak is of the integer peak.
+func BenchmarkInteger(b *testing.B) {
+	p := clocked()
+	defer p.Close()
+	for _, s := range [][3]int{{1, 2048, 8192}, {4, 2048, 8192}, {16, 576, 1536}, {16, 2048, 8192}, {512, 576, 1536}, {512, 2048, 2048}} {
+		for _, ty := range []storedType{typeQ4_0, typeQ4_1, typeQ5_1, typeQ8_0, typeQ4_K, typeQ5_K, typeQ6_K} {
+			b.Run(fmt.Sprintf("%s/M%d_K%d_N%d", storedRows[ty].name, s[0], s[1], s[2]), func(b *testing.B) {
+				m, k, n := s[0], s[1], s[2]
+				if k%storedRows[ty].block != 0 {
+					b.Skip("not whole blocks")
+				}
+				x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 2), Outs: []Out{{N: n, C: make([]float32, m*n), B: storedMatrix(ty, n, k)}}}
+				peak, best := 0.0, [2]float64{math.Inf(1), math.Inf(1)}
+				x.Outs[0].B.Int8 = true
+				scratch := make([]float32, x.Scratch())
+				for range 20 {
+					runtime.LockOSThread()
+					start := threadTime()
+					work := PeakInt8(20000)
+					peak = max(peak, work/float64(threadTime()-start))
+					runtime.UnlockOSThread()
+					for i := range best {
+						x.Outs[0].B.Int8 = i == 0
+						best[i] = min(best[i], elapsed(p, func() { p.MatMul(x, scratch) }))
+					}
+				}
+				ops := 2 * float64(m) * float64(k) * float64(n)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(ops/best[0]*float64(p.Workers()), "Gop/s")
+				b.ReportMetric(100*ops/best[0]/peak, "%peak")
+				b.ReportMetric(best[1]/best[0], "x-float")
+				b.ReportMetric(float64(len(x.Outs[0].B.Data))/best[0], "GB/s/core")
+			})
+		}
+	}
+}
