@@ -20,7 +20,7 @@ import (
 type Peak struct {
 	BF16  float64 `json:"bf16_flops,omitempty"` // multiply and add of MatMul's precision, on registers alone; 0: no bf16 instructions
 	F32   float64 `json:"f32_flops"`
-	Int8  float64 `json:"int8_ops,omitempty"` // 0: nothing here multiplies int8
+	Int8  float64 `json:"int8_ops,omitempty"` // multiplications of bytes and additions of AVX2; 0: other kernels are in use
 	Bytes float64 `json:"read_bytes_per_second"`
 }
 
@@ -78,22 +78,23 @@ type ceiling int
 const (
 	arithmetic ceiling = iota // of products at MatMul's precision
 	exact                     // of float32 products
+	integers                  // of integer products
 	reading                   // of memory
 )
 
 // Run measures. It stops between repeats when ctx ends.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	b := &bencher{Options: o, ctx: ctx}
-	for _, c := range []ceiling{arithmetic, exact, reading} {
+	for _, c := range []ceiling{arithmetic, exact, integers, reading} {
 		b.raise(c)
 	}
 	steps := []struct {
 		part string
 		run  func() error
 	}{
-		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train)},
-		{"prefill", b.eachModel((*bencher).prefill)}, {"decode", b.eachModel((*bencher).decode)},
-		{"decode", b.eachModel((*bencher).decodeMany)}, {"quantize", b.quantize},
+		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train, false)},
+		{"prefill", b.eachModel((*bencher).prefill, true)}, {"decode", b.eachModel((*bencher).decode, true)},
+		{"decode", b.eachModel((*bencher).decodeMany, true)}, {"quantize", b.quantize},
 	}
 	for _, s := range steps {
 		if !slices.Contains(o.Parts, s.part) {
@@ -106,13 +107,16 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	for i := range b.Rows {
 		r := &b.Rows[i]
 		if r.work > 0 {
-			r.Share = r.work / b.height(r.of)
+			if h := b.height(r.of); h > 0 {
+				r.Share = r.work / h
+			}
 		}
 	}
 	return &b.Report, nil
 }
 
-func (b *bencher) eachModel(f func(*bencher, Model, *model.Model) error) func() error {
+// eachModel measures every model, where asked also with integer products, if its weights are codes.
+func (b *bencher) eachModel(f func(*bencher, Model, *model.Model) error, int8 bool) func() error {
 	return func() error {
 		for _, m := range b.Models {
 			x, err := model.New(m.Base, model.Options{})
@@ -122,9 +126,30 @@ func (b *bencher) eachModel(f func(*bencher, Model, *model.Model) error) func() 
 			if err := f(b, m, x); err != nil {
 				return err
 			}
+			if !int8 {
+				continue
+			}
+			if x, err = model.New(m.Base, model.Options{Int8: model.AllInt8}); err != nil {
+				return err
+			}
+			if !x.Integers() {
+				continue
+			}
+			m.Suffix += "/int8"
+			if err := f(b, m, x); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
+}
+
+// products is the ceiling of a model's products.
+func products(m *model.Model) ceiling {
+	if m.Integers() {
+		return integers
+	}
+	return arithmetic
 }
 
 // Repeats of a measurement: at least fewest, then until it has taken enough, at most most.

@@ -56,18 +56,32 @@ func (b *bencher) kernels() error {
 			return err
 		}
 	}
+	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
+		for _, m := range []int{16, 512} {
+			if err := b.gemm(t, "int8/"+strings.ToLower(t.String()), [3]int{m, 2048, 2048}, integers); err != nil {
+				return err
+			}
+		}
+	}
 	if err := b.gemm(qtype.F32, "f32", [3]int{2048, 576, 1536}, exact); err != nil {
 		return err
 	}
 	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
-		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{1, 2048, 49152}, reading); err != nil {
+		name := strings.ToLower(t.String())
+		if err := b.gemm(t, name, [3]int{1, 2048, 49152}, reading); err != nil {
+			return err
+		}
+		if !t.Codec().Integer() {
+			continue
+		}
+		if err := b.gemm(t, "int8/"+name, [3]int{1, 2048, 49152}, reading); err != nil {
 			return err
 		}
 	}
 	return b.attention(2048)
 }
 
-// gemm measures one product; that of one row is bound by reading.
+// gemm measures one product; that of one row is bound by reading. With a name of int8/ it multiplies integers.
 func (b *bencher) gemm(t qtype.Type, name string, s [3]int, of ceiling) error {
 	m, k, n := s[0], s[1], s[2]
 	b.raise(of)
@@ -75,6 +89,7 @@ func (b *bencher) gemm(t qtype.Type, name string, s [3]int, of ceiling) error {
 	if err != nil {
 		return err
 	}
+	w.Int8 = strings.HasPrefix(name, "int8/")
 	x := &kernels.Product{M: m, K: k, A: normals(m * k), Exact: of == exact, Outs: []kernels.Out{{N: n, C: make([]float32, m*n), B: w}}}
 	scratch := make([]float32, x.Scratch())
 	took, err := b.repeat(func() error { b.Pool.MatMul(x, scratch); return nil })
@@ -89,7 +104,11 @@ func (b *bencher) gemm(t qtype.Type, name string, s [3]int, of ceiling) error {
 		return nil
 	}
 	ops := 2 * float64(m) * float64(k) * float64(n)
-	b.add(name, "GFLOP/s", took, ops/1e9, ops, of, 0)
+	unit := "GFLOP/s"
+	if w.Int8 {
+		unit = "GOP/s"
+	}
+	b.add(name, unit, took, ops/1e9, ops, of, 0)
 	return nil
 }
 

@@ -134,7 +134,7 @@ func (b *bencher) step(name string, x Model, m *model.Model, t model.Trained, ba
 // prefill measures the reading of a prompt up to the logits of what follows it.
 func (b *bencher) prefill(x Model, m *model.Model) error {
 	n := min(512, m.Positions)
-	b.raise(arithmetic)
+	b.raise(products(m))
 	fresh()
 	e, err := infer.New(m, nil, b.Pool)
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *bencher) prefill(x Model, m *model.Model) error {
 	}
 	pairs := float64(n) * float64(n+1) / 2
 	work := float64(n)*linear + head + float64(m.L)*4*pairs*float64(m.H*m.D)
-	b.add(fmt.Sprintf("prefill/%d%s", n, x.Suffix), "tokens/s", took, float64(n), work, arithmetic, train.PeakMemory())
+	b.add(fmt.Sprintf("prefill/%d%s", n, x.Suffix), "tokens/s", took, float64(n), work, products(m), train.PeakMemory())
 	return nil
 }
 
@@ -209,7 +209,7 @@ func (b *bencher) decode(x Model, m *model.Model) error {
 // part of it.
 func (b *bencher) decodeMany(x Model, m *model.Model) error {
 	const prompt, answer, sequences = 64, 64, 16
-	b.raise(arithmetic)
+	b.raise(products(m))
 	fresh()
 	e, err := infer.NewBatch(m, nil, b.Pool)
 	if err != nil {
@@ -234,6 +234,6 @@ func (b *bencher) decodeMany(x Model, m *model.Model) error {
 			ops += 2 * float64(p.Out) * float64(p.In)
 		}
 	}
-	b.add(fmt.Sprintf("decode/%d%s", sequences, x.Suffix), "tokens/s", took, sequences*answer, sequences*answer*ops, arithmetic, train.PeakMemory())
+	b.add(fmt.Sprintf("decode/%d%s", sequences, x.Suffix), "tokens/s", took, sequences*answer, sequences*answer*ops, products(m), train.PeakMemory())
 	return nil
 }

@@ -13,10 +13,13 @@ const peakRounds = 4
 // raise measures a peak once more.
 func (b *bencher) raise(c ceiling) {
 	p := b.peak(c)
-	if c == reading {
+	switch c {
+	case reading:
 		*p = max(*p, b.reading())
-	} else {
-		*p = max(*p, b.flops(p == &b.Peak.F32))
+	case integers:
+		*p = max(*p, b.rate(kernels.PeakInt8))
+	default:
+		*p = max(*p, b.rate(func(n int) float64 { return kernels.Peak(p == &b.Peak.F32, n) }))
 	}
 }
 
@@ -25,6 +28,8 @@ func (b *bencher) peak(c ceiling) *float64 {
 	switch {
 	case c == reading:
 		return &b.Peak.Bytes
+	case c == integers:
+		return &b.Peak.Int8
 	case c == exact || kernels.Level() != "avx512bf16":
 		return &b.Peak.F32
 	}
@@ -33,8 +38,8 @@ func (b *bencher) peak(c ceiling) *float64 {
 
 func (b *bencher) height(c ceiling) float64 { return *b.peak(c) }
 
-// flops is operations per second of multiply-adds on registers, all workers at once, for a few milliseconds.
-func (b *bencher) flops(exact bool) (best float64) {
+// rate is operations per second of a loop on registers, all workers at once, for a few milliseconds.
+func (b *bencher) rate(loop func(n int) (ops float64)) (best float64) {
 	const calls, n = 64, 20000
 	workers := b.Pool.Workers()
 	for range peakRounds {
@@ -42,7 +47,7 @@ func (b *bencher) flops(exact bool) (best float64) {
 		start := time.Now()
 		b.Pool.Run(workers, func(_, task int) {
 			for range calls {
-				if x := kernels.Peak(exact, n); task == 0 {
+				if x := loop(n); task == 0 {
 					ops += x
 				}
 			}

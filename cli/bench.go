@@ -27,7 +27,7 @@ func benchCommand(e *env) *cli.Command {
 		UsageText: "tune bench [" + parts + "|all] [--model MODEL] [--json] [--compare FILE]",
 		Description: `First the peaks: multiply-adds on registers, bytes read from memory. Then each row: the median of several repeats, the
 distance of their quartiles, and what share of the peak the best repeat reaches. Without --model, the models are
-` + recipes.Builtin + ` and random weights of the shape of SmolLM2-135M, in bf16 and Q4_1. Nothing else should run meanwhile.`,
+` + recipes.Builtin + ` and random weights of the shape of SmolLM2-135M, in bf16, Q8_0 and Q4_1. Nothing else should run meanwhile.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "model", Usage: "`MODEL` to measure instead: a Hugging Face folder, a GGUF file or " + recipes.Builtin},
 			&cli.StringFlag{Name: "types", Usage: "`TYPES` that the part quantize measures, such as Q4_K,Q6_K (default: all)"},
@@ -108,21 +108,21 @@ func runBench(c *cli.Context, e *env, o bench.Options, before *bench.Report) err
 	return printBench(e.stdout, r, before)
 }
 
-// benchModels opens the model that was named, or the built-in one and two of random weights.
+// benchModels opens the model that was named, or the built-in one and three of random weights.
 func benchModels(name string) ([]bench.Model, error) {
 	if name != "" {
 		base, err := openBase(name, false)
 		return []bench.Model{{Base: base}}, err
 	}
 	var models []bench.Model
-	for _, t := range []qtype.Type{qtype.BF16, qtype.Q4_1} {
+	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_1} {
 		base, err := bench.Synthetic(t)
 		if err != nil {
 			return nil, err
 		}
-		models = append(models, bench.Model{Base: base})
+		models = append(models, bench.Model{Base: base, Suffix: "/" + strings.ToLower(t.String())})
 	}
-	models[1].Suffix = "/q4_1"
+	models[0].Suffix = ""
 	small, err := openBase(recipes.Builtin, false)
 	if err != nil {
 		return nil, err
@@ -145,12 +145,14 @@ func readBench(name string) (*bench.Report, error) {
 // printBench writes the table; before may be nil.
 func printBench(out io.Writer, r, before *bench.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	bf16 := "none"
-	if r.Peak.BF16 > 0 {
-		bf16 = fmt.Sprintf("%.0f GFLOP/s", r.Peak.BF16/1e9)
+	peak := func(rate float64, unit string) string {
+		if rate == 0 {
+			return "none"
+		}
+		return fmt.Sprintf("%.0f %s", rate/1e9, unit)
 	}
-	fmt.Fprintf(out, "%d threads, kernels %s; peaks: bf16 %s, f32 %.0f GFLOP/s, reading %.1f GB/s\n\n", runtime.GOMAXPROCS(0), kernels.Level(),
-		bf16, r.Peak.F32/1e9, r.Peak.Bytes/1e9)
+	fmt.Fprintf(out, "%d threads, kernels %s; peaks: bf16 %s, f32 %s, int8 %s, reading %.1f GB/s\n\n", runtime.GOMAXPROCS(0), kernels.Level(),
+		peak(r.Peak.BF16, "GFLOP/s"), peak(r.Peak.F32, "GFLOP/s"), peak(r.Peak.Int8, "GOP/s"), r.Peak.Bytes/1e9)
 	head := "name\tmedian\tunit\tspread\tbest\tof peak\tmemory\t"
 	if before != nil {
 		head += "before\tratio\t"

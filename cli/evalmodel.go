@@ -107,12 +107,12 @@ func openEvalModel(c *cli.Context) (_ *evalModel, err error) {
 }
 
 func (m *evalModel) local(c *cli.Context) error {
-	exact, err := exactFlag(c)
+	o, err := computing(c, c.String("precision"), false)
 	if err != nil {
 		return err
 	}
 	m.config = scores.Config{Model: "local", ModelArgs: map[string]any{"base": c.String("base"), "adapter": c.String("adapter"), "precision": c.String("precision")}}
-	m.model, err = m.open(c.String("base"), c.String("adapter"), local.Options{Exact: exact, Context: c.Int("ctx"), Truncate: c.Bool("truncate")})
+	m.model, err = m.open(c.String("base"), c.String("adapter"), local.Options{Exact: o.Exact, Int8: o.Int8, Context: c.Int("ctx"), Truncate: c.Bool("truncate")})
 	return err
 }
 
@@ -130,7 +130,7 @@ func (m *evalModel) open(base, adapter string, o local.Options) (ask.Model, erro
 	m.closers = append(m.closers, pool.Close)
 	var t model.Trained
 	if adapter != "" {
-		shape, err := model.New(b, model.Options{Exact: o.Exact})
+		shape, err := model.New(b, model.Options{Exact: o.Exact, Int8: o.Int8})
 		if err != nil {
 			return nil, err
 		}

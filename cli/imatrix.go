@@ -133,18 +133,6 @@ func (p *progress) chunks(done, total int) {
 	}
 }
 
-// exactFlag reads --precision.
-func exactFlag(c *cli.Context) (bool, error) {
-	switch p := c.String("precision"); p {
-	case "auto", "bf16":
-		return false, nil
-	case "f32":
-		return true, nil
-	default:
-		return false, usagef(c, "precision: expected auto, bf16 or f32, found %q", p)
-	}
-}
-
 // side is an opened model with its adapter, for commands that look at weights as well as at what they compute.
 type side struct {
 	quantize.Side

@@ -63,11 +63,11 @@ type perplexityReport struct {
 }
 
 func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
-	exact, err := exactFlag(c)
+	o, err := computing(c, c.String("precision"), false)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSide(c.String("base"), c.String("adapter"), model.Options{Exact: exact})
+	s, err := openSide(c.String("base"), c.String("adapter"), o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 	}
 	pool := kernels.NewPool(0)
 	defer pool.Close()
-	x, err := local.New(s.base, s.Trained, pool, local.Options{Exact: exact})
+	x, err := local.New(s.base, s.Trained, pool, local.Options{Exact: o.Exact, Int8: o.Int8})
 	if err != nil {
 		return nil, err
 	}
@@ -95,11 +95,12 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 		return r, err
 	}
 	r.Against = c.String("kl-against")
-	r.KL, err = divergence(e, s, c, exact, pool)
+	r.KL, err = divergence(e, s, c, o.Exact, pool)
 	return r, err
 }
 
-// divergence compares a model's predictions with those of --kl-against, on the pieces that were read.
+// divergence compares a model's predictions with those of --kl-against, on the pieces that were read. The other model does not multiply
+// integers.
 func divergence(e *env, s *side, c *cli.Context, exact bool, pool *kernels.Pool) (*quantize.Divergence, error) {
 	other, err := openSide(c.String("kl-against"), "", model.Options{Exact: exact})
 	if err != nil {

@@ -70,6 +70,20 @@ func (m *intMultiply) bind(p *Pool) {
 	m.packTask, m.tileTask, m.dotTask = m.pack, m.tile, m.dots
 }
 
+// Integer tells whether products can multiply the codes of a stored type as integers.
+func (c *Codec) Integer() bool {
+	_, ok := intCodecOf(c)
+	return ok
+}
+
+// IntegersPay tells whether integer products gain much on this CPU: with AVX2 those of codes of up to six bits take a little more than
+// half of the time of float32 ones, those of eight bits nine tenths. AVX-512 multiplies as fast in bf16 as AVX2 does in integers, and
+// without assembly neither is fast.
+func (c *Codec) IntegersPay() bool {
+	x, ok := intCodecOf(c)
+	return ok && x.kind != &codes8 && Level() == "avx2"
+}
+
 // integer tells whether an Out is multiplied in integers.
 func (x *Product) integer(o *Out) bool {
 	if !o.B.Int8 || x.Exact || x.TransA || o.Rowwise || x.K == 0 || x.K%intGroup != 0 || x.K%o.B.Block != 0 {

@@ -22,8 +22,9 @@ import (
 type Options struct {
 	Name     string // what the user called the model; "": the checkpoint's path
 	Exact    bool   // float32 products
-	Context  int    // tokens the model may see; 0: as many as it was made for
-	Truncate bool   // leave out the beginning of a context that is too long, and count it, instead of failing
+	Int8     model.Int8
+	Context  int  // tokens the model may see; 0: as many as it was made for
+	Truncate bool // leave out the beginning of a context that is too long, and count it, instead of failing
 	// Day is what chat templates that ask for the date are told; zero: 26 July 2024. The clock must not decide an answer.
 	Day time.Time
 }
@@ -57,7 +58,7 @@ func New(c *model.Checkpoint, t model.Trained, pool *kernels.Pool, o Options) (*
 	if x.o.Day.IsZero() {
 		x.o.Day = time.Date(2024, 7, 26, 0, 0, 0, 0, time.UTC)
 	}
-	if x.m, err = model.New(c, model.Options{Exact: o.Exact}); err != nil {
+	if x.m, err = model.New(c, model.Options{Exact: o.Exact, Int8: o.Int8}); err != nil {
 		return nil, err
 	}
 	if o.Context < 0 || o.Context > x.m.Positions {

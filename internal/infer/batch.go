@@ -21,6 +21,8 @@ type Batch struct {
 	store  *graph.Store
 	pages  *pages
 	most   int // pages that answers under way may take together
+	few    int // sequences that may be continued in two panels of a product, and
+	many   int // in three: no more are continued together
 	pass   pass
 	steps  map[int]*graph.Session // rows -> one token of each sequence, with logits
 	passes map[[2]int]*graph.Session
@@ -30,7 +32,6 @@ type Batch struct {
 const (
 	leastRows = 12  // two panels of a product; more than the eight rows up to which products go another way
 	passRows  = 512 // tokens of a full pass
-	stepRows  = 18  // sequences that are continued together at most: three panels
 )
 
 // cacheBytes bounds the keys and values of answers that grow together; of a large model they may take half of what its weights do.
@@ -44,14 +45,17 @@ func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, erro
 	b := &Batch{m: m, t: plain(t), pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
 	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
 	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
-	p, err := b.stepProgram(leastRows)
+	if b.few, b.many = 12, 18; m.Integers() { // rows of a panel: six, and eight of integers
+		b.few, b.many = 16, 24
+	}
+	p, err := b.stepProgram(b.few)
 	if err != nil {
 		return nil, err
 	}
 	if b.store, err = newStore(p, t, pool); err != nil {
 		return nil, err
 	}
-	b.steps[leastRows], err = b.store.Bind(p)
+	b.steps[b.few], err = b.store.Bind(p)
 	return b, err
 }
 

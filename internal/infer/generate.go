@@ -48,7 +48,7 @@ type generation struct {
 	all     []kernels.Page // every page there is, by its number
 }
 
-// Generate calls done once for every prompt, in any order. Up to stepRows answers grow together, as many as there is
+// Generate calls done once for every prompt, in any order. Up to b.many answers grow together, as many as there is
 // memory for, a token of each at a time; where one ends, the next begins.
 func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int, a Answer) error) error {
 	g := &generation{b: b, prompts: prompts, done: done}
@@ -72,7 +72,7 @@ func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(g.waiting) > 0 && (len(g.live) == 0 || len(g.live) < stepRows && g.room+g.need(g.waiting[0]) <= b.most) {
+		if len(g.waiting) > 0 && (len(g.live) == 0 || len(g.live) < b.many && g.room+g.need(g.waiting[0]) <= b.most) {
 			if err := g.admit(); err != nil {
 				return err
 			}
@@ -165,9 +165,9 @@ func (g *generation) read(s *sequence, ids []int32) ([]float32, error) {
 
 // step adds a token to every answer.
 func (g *generation) step() error {
-	b, size := g.b, stepRows
-	if len(g.live) <= leastRows {
-		size = leastRows
+	b, size := g.b, g.b.many
+	if len(g.live) <= b.few {
+		size = b.few
 	}
 	session, err := b.step(size)
 	if err != nil {

@@ -22,6 +22,22 @@ type Options struct {
 	Rounded bool
 	// Lazy leaves matrices in the checkpoint until Load, for work that goes layer by layer.
 	Lazy bool
+	Int8 Int8
+}
+
+// Int8 says which products with weights that are stored as codes round their other operand to 8 bits and multiply integers: faster and
+// less exact. Such a model is not trained.
+type Int8 int
+
+const (
+	NoInt8   Int8 = iota
+	FastInt8      // those that gain much by it on this CPU
+	AllInt8       // all that can
+)
+
+// takes tells whether a matrix is multiplied in integers.
+func (i Int8) takes(x *kernels.Matrix) bool {
+	return i == AllInt8 && x.Integer() || i == FastInt8 && x.IntegersPay()
 }
 
 // Model is a decoder with frozen weights, ready to become part of graphs. It does not change, but for Load and Unload.
@@ -35,6 +51,7 @@ type Model struct {
 	vectors  map[string][]float32
 	lazy     tensor.Source // of the matrices that Load reads; nil: all are here
 	loaded   map[string]tensor.Tensor
+	products Int8
 }
 
 // Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. All may be nil.
@@ -48,7 +65,7 @@ type Tap struct {
 // New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong
 // shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
 func New(c *Checkpoint, o Options) (*Model, error) {
-	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, products: o.Int8, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
 	freqs, factor := m.Rope.Frequencies(m.D)
 	m.rope = nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)} // one for all layers: a graph computes the angles of a table once
 	if c.Weights == nil {
@@ -119,8 +136,22 @@ func (m *Model) take(t tensor.Tensor) error {
 		return err
 	}
 	x, err := tensor.Matrix(t)
+	if err != nil {
+		return err
+	}
+	x.Int8 = m.products.takes(&x)
 	m.matrices[t.Name] = x
-	return err
+	return nil
+}
+
+// Integers tells whether any product of the model is one of integers.
+func (m *Model) Integers() bool {
+	for _, x := range m.matrices {
+		if x.Int8 {
+			return true
+		}
+	}
+	return false
 }
 
 // smallTensor bounds the matrices that are searched for NaN when a model is opened: reading all of a large one would touch
