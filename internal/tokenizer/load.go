@@ -72,7 +72,7 @@ func FromJSON(tokenizerJSON, configJSON []byte) (*Tokenizer, error) {
 	}{
 		{"model", func() error { return t.model.load(&f.Model) }},
 		{"normalizer", func() error { return t.loadNormalizer(f.Normalizer) }},
-		{"pre_tokenizer", func() error { return t.loadSteps(f.PreTokenizer) }},
+		{"pre_tokenizer", func() error { return t.loadPreTokenizer(f.PreTokenizer) }},
 		{"post_processor", func() error { return t.loadPost(f.PostProcessor) }},
 		{"decoder", func() error { return t.loadDecoder(f.Decoder) }},
 		{"added_tokens", func() error { return t.loadAdded(f.Added) }},

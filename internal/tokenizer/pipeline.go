@@ -121,15 +121,45 @@ func (t *Tokenizer) loadNormalizer(data json.RawMessage) error {
 	return err
 }
 
-func (t *Tokenizer) loadSteps(data json.RawMessage) error {
+func (t *Tokenizer) loadPreTokenizer(data json.RawMessage) error {
+	l := stepLoader{t: t}
+	err := l.load(data)
+	l.flush()
+	return err
+}
+
+// stepLoader makes the steps of a pre-tokenizer, of several that cut around runs of characters one.
+type stepLoader struct {
+	t    *Tokenizer
+	runs *cutter // that is not among the steps yet
+}
+
+// flush adds the steps that cut around runs.
+func (l *stepLoader) flush() {
+	if l.runs == nil {
+		return
+	}
+	s := step(l.runs.cut)
+	if l.t.model.byteLevel {
+		s = onLetters(s, l.runs.touches)
+	}
+	l.t.steps, l.runs = append(l.t.steps, s), nil
+}
+
+func (l *stepLoader) load(data json.RawMessage) error {
 	f, err := readStep(data)
 	if f == nil || err != nil {
 		return err
 	}
-	switch f.Type {
-	case "Sequence":
-		return each(f.Pretokenizers, t.loadSteps)
-	case "ByteLevel":
+	if f.Type == "Sequence" {
+		return each(f.Pretokenizers, l.load)
+	}
+	if f.isRun() {
+		return l.run(f)
+	}
+	l.flush()
+	t := l.t
+	if f.Type == "ByteLevel" {
 		if t.model.byteLevel {
 			return fmt.Errorf("expected ByteLevel once")
 		}
@@ -144,7 +174,7 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 	}
 	load := stepKinds[f.Type]
 	if load == nil {
-		return fmt.Errorf("expected one of ByteLevel, %s, found %q", kinds(stepKinds), f.Type)
+		return fmt.Errorf("expected one of ByteLevel, Digits, %s, found %q", kinds(stepKinds), f.Type)
 	}
 	s, err := load(f)
 	if err != nil {
@@ -154,28 +184,48 @@ func (t *Tokenizer) loadSteps(data json.RawMessage) error {
 		if f.Type == "Metaspace" {
 			return fmt.Errorf("expected no Metaspace after ByteLevel")
 		}
-		s = onLetters(s, f.touches())
+		s = onLetters(s, func(rune) bool { return true })
 	}
 	t.steps = append(t.steps, s)
 	return nil
 }
 
-// touches returns a test that is false for characters at which the step never cuts.
-func (f *stepFile) touches() func(rune) bool {
-	if f.Type == "Digits" {
-		return isDigit
+// isRun says whether a step cuts around runs of characters.
+func (f *stepFile) isRun() bool {
+	if f.Type != "Split" || f.Pattern == nil || f.Pattern.Regex == nil {
+		return f.Type == "Digits"
 	}
-	if f.Type == "Split" && f.Pattern.Regex != nil {
-		if m := simplePattern(*f.Pattern.Regex); m != nil {
-			return m.class.has
-		}
-	}
-	return func(rune) bool { return true }
+	pattern := *f.Pattern.Regex
+	return f.Behavior == "Isolated" && !f.Invert && scannerOf(pattern) == nil && (pattern == patternTail || simplePattern(pattern) != nil)
 }
 
-// stepKinds makes the pre-tokenizers by their types. ByteLevel and Sequence are not among them.
+// run adds a step that cuts around runs.
+func (l *stepLoader) run(f *stepFile) error {
+	if l.runs != nil && len(l.runs.runs) == maxRuns {
+		l.flush()
+	}
+	if l.runs == nil {
+		l.runs = &cutter{}
+	}
+	switch {
+	case f.Type == "Digits":
+		l.runs.add(digits(f.Individual))
+	case *f.Pattern.Regex == patternTail:
+		find, err := findRegex(patternTail)
+		if err != nil {
+			return err
+		}
+		l.runs.add(nil)
+		l.runs.tail, err = stepSplit(find, f.Behavior, false)
+		return err
+	default:
+		l.runs.add(simplePattern(*f.Pattern.Regex))
+	}
+	return nil
+}
+
+// stepKinds makes the pre-tokenizers by their types. ByteLevel, Digits and Sequence are not among them.
 var stepKinds = map[string]func(*stepFile) (step, error){
-	"Digits":    func(f *stepFile) (step, error) { return stepDigits(f.Individual), nil },
 	"Metaspace": loadMetaspace,
 	"Split":     loadSplit,
 	"Punctuation": func(f *stepFile) (step, error) {
@@ -217,19 +267,12 @@ func loadSplit(f *stepFile) (step, error) {
 		if scan := scannerOf(*f.Pattern.Regex); scan != nil && (isolated || f.Behavior == "Removed" && f.Invert) {
 			return stepScan(scan), nil
 		}
-		if m := simplePattern(*f.Pattern.Regex); m != nil && isolated {
-			return m.isolate, nil
-		}
 	}
 	find, err := f.Pattern.finder()
 	if err != nil {
 		return nil, err
 	}
-	s, err := stepSplit(find, f.Behavior, f.Invert)
-	if err == nil && f.Pattern.Regex != nil && *f.Pattern.Regex == patternTail && f.Behavior == "Isolated" && !f.Invert {
-		s = isolateTail(s)
-	}
-	return s, err
+	return stepSplit(find, f.Behavior, f.Invert)
 }
 
 func (t *Tokenizer) loadPost(data json.RawMessage) error {

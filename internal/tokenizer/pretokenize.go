@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -56,23 +57,23 @@ func isDigit(r rune) bool {
 	return classer{classTable()}.of(r) == number || r >= 0x11de0 && r <= 0x11de9 || r >= 0x16ff4 && r <= 0x16ff6
 }
 
-func stepDigits(individual bool) step {
-	return func(g seg, emit func(seg)) error {
-		start, before := 0, false
-		for i, r := range g.s {
-			digit := r >= '0' && r <= '9' || r >= utf8.RuneSelf && isDigit(r)
-			if i > start && (digit != before || digit && individual) {
-				emit(g.sub(start, i))
-				start = i
-			}
-			before = digit
-		}
-		if start < len(g.s) {
-			emit(g.sub(start, len(g.s)))
-		}
-		return nil
+// digits is a run of them, or each by itself.
+func digits(individual bool) *simple {
+	if individual {
+		return &simple{class: digitSet(), least: 1, most: 1}
 	}
+	return &simple{class: digitSet(), least: 1, most: -1}
 }
+
+var digitSet = sync.OnceValue(func() runeSet {
+	var ranges []rune
+	for r := range rune(tableEnd) {
+		if isDigit(r) {
+			ranges = append(ranges, r, r)
+		}
+	}
+	return newRuneSet(ranges)
+})
 
 // stepMetaspace writes spaces as mark (U+2581) and puts one in front: always, or only at the very beginning ("first").
 func stepMetaspace(mark, scheme string, split bool) step {

@@ -5,7 +5,6 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -244,8 +243,8 @@ func (m *simple) body(s string, i int) int {
 	return i
 }
 
-// parts calls yield with what matches and what lies between, in order.
-func (m *simple) parts(s string, yield func(part)) {
+// find finds what matches and what lies between, in order.
+func (m *simple) find(s string) (out []part, _ error) {
 	last := 0
 	for i := 0; i < len(s); {
 		end := m.match(s, i)
@@ -254,43 +253,13 @@ func (m *simple) parts(s string, yield func(part)) {
 			continue
 		}
 		if last < i {
-			yield(part{last, i, false})
+			out = append(out, part{last, i, false})
 		}
-		yield(part{i, end, true})
+		out = append(out, part{i, end, true})
 		i, last = end, end
 	}
 	if last < len(s) {
-		yield(part{last, len(s), false})
+		out = append(out, part{last, len(s), false})
 	}
-}
-
-func (m *simple) find(s string) (out []part, _ error) {
-	m.parts(s, func(p part) { out = append(out, p) })
 	return out, nil
-}
-
-// isolate is a step that cuts around each match.
-func (m *simple) isolate(g seg, emit func(seg)) error {
-	m.parts(g.s, func(p part) { emit(g.sub(p.a, p.b)) })
-	return nil
-}
-
-// patternTail is white space at the end; the end of a line is an end, too.
-const patternTail = `\s+$`
-
-// isolateTail is a step that cuts patternTail off a text of one line; general does the others.
-func isolateTail(general step) step {
-	return func(g seg, emit func(seg)) error {
-		if strings.Contains(g.s, "\n") {
-			return general(g, emit)
-		}
-		end := len(strings.TrimRightFunc(g.s, unicode.IsSpace))
-		if end > 0 {
-			emit(g.sub(0, end))
-		}
-		if end < len(g.s) {
-			emit(g.sub(end, len(g.s)))
-		}
-		return nil
-	}
 }
