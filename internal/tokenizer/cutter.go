@@ -92,6 +92,11 @@ func (p *cutting) piece(k, a, b int, steps uint32) {
 	s := p.g.s[:b]
 	from, between := a, uint32(0)
 	for i := a; i < b; {
+		if c := s[i]; c < utf8.RuneSelf && (p.class[c]|p.optional[c])>>k&1 == 0 { // no match begins with it
+			between |= p.class[c]
+			i++
+			continue
+		}
 		end, seen := p.match(k, s, i)
 		if end < 0 {
 			steps, n := p.at(s, i)
