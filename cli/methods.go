@@ -26,7 +26,7 @@ func methodFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "damp", Value: 0.01, Usage: "what GPTQ adds to its products' diagonal, as a share of the mean"},
 		&cli.StringFlag{Name: "order", Value: string(quantize.OrderGroup), Usage: "in which GPTQ rounds columns: gar (groups by activation), static (by activation, scales of the original weights) or none"},
 		&cli.IntFlag{Name: "mse", Value: 20, Usage: "smaller ranges that are tried for each group, 0: none"},
-		&cli.IntFlag{Name: "sweeps", Value: 3, Usage: "of GPTQ's refinement of codes and scales, 0: none"},
+		&cli.IntFlag{Name: "sweeps", Value: 1, Usage: "of GPTQ's refinement of codes and scales, 0: none"},
 		&cli.StringFlag{Name: "expert-policy", Value: string(quantize.PolicyShrink), Usage: "what is done for an expert that has seen few tokens: shrink (an average token of the layer's experts for each that is missing), shared (the tokens of all of them) or rtn (nearest codes)"},
 		&cli.IntFlag{Name: "expert-tokens", Usage: "`N` tokens are enough for an expert; 0: as many as its input has columns"},
 		&cli.BoolFlag{Name: "propagate", Usage: "layers see what the quantized layers before them give; with --calibration-text"},

@@ -70,7 +70,7 @@ type MethodOptions struct {
 
 // DefaultMethod is what is used when nothing else is said.
 func DefaultMethod() MethodOptions {
-	return MethodOptions{Order: OrderGroup, Damp: 0.01, Search: 20, Sweeps: 3}
+	return MethodOptions{Order: OrderGroup, Damp: 0.01, Search: 20, Sweeps: 1}
 }
 
 // StartMethod prepares the method of a planned folder, one other than RTN: the folder is then planned anew with the solver's Weights and

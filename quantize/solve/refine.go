@@ -1,6 +1,10 @@
 package solve
 
-import "tune/kernels"
+import (
+	"math"
+
+	"tune/kernels"
+)
 
 // Hessian is a Gram matrix with damping as the refinement of codes uses it: float32, both halves.
 type Hessian struct {
@@ -31,9 +35,9 @@ const refineRows = 32
 // RefineRows bounds the rows whose residuals are in memory.
 const RefineRows = 1024
 
-// Refine lowers the squared error of the outputs of a solved matrix further, for as many sweeps as wanted: each code in turn moves
-// to where the error is least with all others as they are (coordinate descent, as in QuantEase; Behdin et al. 2023), then each
-// scale does. w (out, in) are the weights that were rounded.
+// Refine lowers the squared error of the outputs of a solved matrix further: each code in turn moves to where the error is least with all
+// others as they are (coordinate descent, as in QuantEase; Behdin et al. 2023); then, as many times as wanted, each scale does, and the
+// codes again. w (out, in) are the weights that were rounded.
 func (g *Ints) Refine(w []float32, h *Hessian, sweeps int, pool *kernels.Pool) {
 	shape("weights", len(w), g.out*g.in)
 	columns := make([][]int, g.groups)
@@ -43,14 +47,18 @@ func (g *Ints) Refine(w []float32, h *Hessian, sweeps int, pool *kernels.Pool) {
 	for first := 0; first < g.out && sweeps > 0; first += RefineRows {
 		rows := min(RefineRows, g.out-first)
 		r := g.residual(w, h, first, rows, pool)
-		for range sweeps {
+		codes := func() {
 			pool.Run((rows+refineRows-1)/refineRows, func(_, t int) {
 				from, to := t*refineRows, min((t+1)*refineRows, rows)
 				g.moveCodes(first+from, to-from, r[from*g.in:to*g.in], h)
 			})
+		}
+		codes()
+		for range sweeps {
 			for k := range columns {
 				g.moveScales(first, rows, k, columns[k], r, h, pool)
 			}
+			codes()
 		}
 	}
 }
@@ -79,16 +87,23 @@ func (g *Ints) value(row, column int) float64 {
 // moveCodes is a sweep over the codes of some rows with residuals r (rows, n).
 func (g *Ints) moveCodes(row, rows int, r []float32, h *Hessian) {
 	n, top := g.in, float64(int(1)<<g.Bits-1)
+	inverse := make([]float64, rows*g.groups) // of the scales: a division for each code would take longer than all else
+	for i := range inverse {
+		inverse[i] = 1 / g.scale[row*g.groups+i]
+	}
 	for _, j := range h.order {
-		hj := h.h[int(j)*n : (int(j)+1)*n]
+		hj, k := h.h[int(j)*n:(int(j)+1)*n], int(g.groupOf[j])
+		curve := 1 / float64(hj[j])
 		for i := range rows {
-			at := (row+i)*g.groups + int(g.groupOf[j])
-			s, z, c := g.scale[at], g.zero[at], &g.codes[(row+i)*n+int(j)]
+			steps := float64(r[i*n+int(j)]) * curve * inverse[i*g.groups+k] // to where the error is least
+			if steps >= -0.5 && steps <= 0.5 {
+				continue
+			}
+			c := &g.codes[(row+i)*n+int(j)]
 			old := float64(*c)
-			now := code((old-z)*s+float64(r[i*n+int(j)])/float64(hj[j]), s, z, top)
-			if now != old {
+			if now := min(max(old+math.RoundToEven(steps), 0), top); now != old {
 				*c = uint8(now)
-				kernels.Axpy(r[i*n:(i+1)*n], float32(-(now-old)*s), hj)
+				kernels.Axpy(r[i*n:(i+1)*n], float32(-(now-old)*g.scale[(row+i)*g.groups+k]), hj)
 			}
 		}
 	}
