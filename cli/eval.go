@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,9 +35,10 @@ Example: tune eval --base model/ --tasks arc_easy,mmlu --data benchmarks/ --outp
 			&cli.StringFlag{Name: "recipe", Aliases: []string{"r"}, Usage: "a recipe `FILE` or name: runs its eval section on the base and on what was trained, and compares"}}, reportFlags(), lockFlags()),
 		Subcommands: []*cli.Command{
 			{
-				Name: "ls", Usage: "list tasks, groups and tags", UsageText: "tune eval ls [--include-path DIR] [--json] [PATTERN]",
-				Flags:  []cli.Flag{includeFlag(), jsonFlag()},
-				Action: func(c *cli.Context) error { return e.evalList(c) },
+				Name: "ls", Usage: "list tasks, groups and tags", UsageText: "tune eval ls [--include-path DIR] [--data DIR ...] [--json] [PATTERN]",
+				Description: "Each task with its data set and that data's licence; with --data also the documents of those whose data is there.",
+				Flags:       []cli.Flag{includeFlag(), dataFolderFlag(), jsonFlag()},
+				Action:      func(c *cli.Context) error { return e.evalList(c) },
 			},
 			{
 				Name: "show", Usage: "print a task, its data and the text of its requests", UsageText: "tune eval show [--data DIR] [--num-fewshot K] [--doc N] TASK",
@@ -108,8 +108,13 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 	if j.Sources.Fetch, err = e.hubFetch(c.Bool("download")); err != nil {
 		return nil, err
 	}
+	if err := checkFolders(j.Sources.Folders); err != nil {
+		return nil, err
+	}
 	if k := c.Int("num-fewshot"); k >= 0 {
 		j.Shots = &k
+	} else if c.IsSet("num-fewshot") {
+		return nil, usagef(c, "num-fewshot: expected a number not below 0, found %d", k)
 	}
 	if j.Limit < 0 || j.Limit > 1 && j.Limit != math.Trunc(j.Limit) {
 		return nil, usagef(c, "limit: expected a number of documents or a share below 1, found %v", j.Limit)
@@ -124,6 +129,9 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 	if s := c.String("samples"); s != "" {
 		if err := json.Unmarshal([]byte(s), &j.Only); err != nil {
 			return nil, usagef(c, "samples: expected {\"task\": [documents]}, found %q", s)
+		}
+		if err := checkSamples(j.Only, j.Selection); err != nil {
+			return nil, err
 		}
 	}
 	if s := c.String("metadata"); s != "" {
@@ -155,6 +163,9 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 }
 
 func (e *env) evalRun(c *cli.Context) error {
+	if err := checkEvalFlags(c); err != nil {
+		return err
+	}
 	if c.String("recipe") != "" {
 		return e.evalRecipe(c)
 	}
@@ -172,6 +183,17 @@ func (e *env) evalRun(c *cli.Context) error {
 	j, err := e.evalJob(c, names)
 	if err != nil {
 		return err
+	}
+	if err := checkGates(gates, j.Selection); err != nil {
+		return err
+	}
+	if err := checkLock(c); err != nil {
+		return err
+	}
+	if dir := c.String("output"); dir != "" {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return err
+		}
 	}
 	if c.Bool("allow-code-execution") {
 		if j.Env, err = codeEnv(e.ctx); err != nil {
@@ -199,9 +221,6 @@ func (e *env) evalRun(c *cli.Context) error {
 		samples := out.Samples
 		if !c.Bool("log-samples") {
 			samples = nil
-		}
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return err
 		}
 		if err := scores.Write(dir, out.Results, samples); err != nil {
 			return err
@@ -347,57 +366,6 @@ func resultOrder(r *scores.Results) []string {
 		return 1
 	})
 	return names
-}
-
-func (e *env) evalList(c *cli.Context) error {
-	l, err := task.NewLibrary(c.StringSlice("include-path")...)
-	if err != nil {
-		return err
-	}
-	tasks, groups, tags := l.Names()
-	pattern := "*"
-	if c.NArg() > 0 {
-		pattern = c.Args().First()
-	}
-	type listed struct {
-		Name    string   `json:"name"`
-		Kind    string   `json:"kind"`
-		About   string   `json:"about"`
-		Licence string   `json:"licence,omitempty"`
-		Members []string `json:"members,omitempty"`
-	}
-	var list []listed
-	keep := func(x listed) {
-		if ok, err := filepath.Match(pattern, x.Name); ok && err == nil {
-			list = append(list, x)
-		}
-	}
-	for _, name := range groups {
-		g, err := l.Group(name)
-		if err != nil {
-			return err
-		}
-		keep(listed{Name: name, Kind: "group", About: fmt.Sprintf("%d members", len(g.Members)), Members: g.Members})
-	}
-	for _, name := range tags {
-		keep(listed{Name: name, Kind: "tag", About: fmt.Sprintf("%d tasks", len(l.Tagged(name))), Members: l.Tagged(name)})
-	}
-	for _, name := range tasks {
-		t, err := l.Task(name)
-		if err != nil {
-			fmt.Fprintln(e.stderr, "note:", err)
-			continue
-		}
-		keep(listed{Name: name, Kind: "task", About: strings.TrimSpace(string(t.Output) + " " + t.DatasetPath + " " + t.DatasetName), Licence: t.Licence()})
-	}
-	if c.Bool("json") {
-		return writeJSON(e.stdout, list)
-	}
-	rows := [][]string{{"name", "kind", "", "licence of the data"}}
-	for _, x := range list {
-		rows = append(rows, []string{x.Name, x.Kind, x.About, x.Licence})
-	}
-	return printTable(e.stdout, rows)
 }
 
 func (e *env) evalShow(c *cli.Context) error {

@@ -40,6 +40,9 @@ predictions of the same pieces are from OTHER's; no file of logits is written.`,
 			if c.IsSet("kl-against") && (c.Bool("rolling") || c.IsSet("stride")) {
 				return usagef(c, "--kl-against compares second halves of pieces: expected neither --stride nor --rolling")
 			}
+			if n := c.Int("chunks"); n < 0 {
+				return usagef(c, "chunks: expected a number not below 0, found %d", n)
+			}
 			r, err := runPerplexity(e, c)
 			if err != nil {
 				return err
@@ -72,6 +75,13 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 		return nil, err
 	}
 	defer s.base.Close()
+	var other *side
+	if c.IsSet("kl-against") {
+		if other, err = openSide(c.String("kl-against"), "", model.Options{Exact: o.Exact}); err != nil { // it does not multiply integers
+			return nil, err
+		}
+		defer other.base.Close()
+	}
 	text, err := readText(c.String("data"))
 	if err != nil {
 		return nil, err
@@ -91,22 +101,16 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 	show := newProgress(e.stderr)
 	r.Result, err = x.Perplexity(e.ctx, text, how, show.chunks)
 	show.end()
-	if err != nil || !c.IsSet("kl-against") {
+	if err != nil || other == nil {
 		return r, err
 	}
 	r.Against = c.String("kl-against")
-	r.KL, err = divergence(e, s, c, o.Exact, pool)
+	r.KL, err = divergence(e, s, other, c, pool)
 	return r, err
 }
 
-// divergence compares a model's predictions with those of --kl-against, on the pieces that were read. The other model does not multiply
-// integers.
-func divergence(e *env, s *side, c *cli.Context, exact bool, pool *kernels.Pool) (*quantize.Divergence, error) {
-	other, err := openSide(c.String("kl-against"), "", model.Options{Exact: exact})
-	if err != nil {
-		return nil, err
-	}
-	defer other.base.Close()
+// divergence compares a model's predictions with another's, on the pieces that were read.
+func divergence(e *env, s, other *side, c *cli.Context, pool *kernels.Pool) (*quantize.Divergence, error) {
 	ids, tok, err := textIDs(s.base, c.String("data"), c.Int("chunks")*c.Int("ctx"))
 	if err != nil {
 		return nil, err

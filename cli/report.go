@@ -90,6 +90,15 @@ func (e *env) lock(c *cli.Context, baseline *report.Run, candidates ...*report.R
 	return nil
 }
 
+// checkLock reads the lock file that a run will be checked against, before the run.
+func checkLock(c *cli.Context) error {
+	if !c.Bool("locked") || c.Bool("update-lock") {
+		return nil
+	}
+	_, err := report.ReadLock(c.String("lock"))
+	return err
+}
+
 // parseGates reads the conditions of the command line.
 func parseGates(c *cli.Context) (gates []report.Gate, err error) {
 	texts, _ := c.Generic("gate").(*repeated)

@@ -144,7 +144,7 @@ func Judge(gates []Gate, after *Run, c *Comparison) ([]Outcome, error) {
 			continue
 		}
 		if c == nil {
-			return nil, hint.Errorf("give a baseline: `tune compare BEFORE AFTER --gate ...`", "gate %q is about a change, and there is nothing to compare with", g.Text)
+			return nil, g.Alone()
 		}
 		row := c.Find(g.Task, g.Metric, score.Filter)
 		if row == nil {
@@ -153,6 +153,14 @@ func Judge(gates []Gate, after *Run, c *Comparison) ([]Outcome, error) {
 		outcomes = append(outcomes, g.change(row))
 	}
 	return outcomes, nil
+}
+
+// Alone is an error when a run by itself cannot decide the gate.
+func (g Gate) Alone() error {
+	if g.Unit == Value {
+		return nil
+	}
+	return hint.Errorf("give a baseline: `tune compare BEFORE AFTER --gate ...`", "gate %q is about a change, and there is nothing to compare with", g.Text)
 }
 
 // find resolves the gate's metric in a run.
