@@ -199,6 +199,11 @@ func TestUnable(t *testing.T) {
 	if len(s.bodies) != 1 {
 		t.Errorf("%d requests were sent", len(s.bodies))
 	}
+	// llama-cpp-python 0.3.36 to a model without a first token: each log-probability is that of the token after the one it stands at.
+	x, _ := start(t, newServer(t, state(200, "", `{"choices":[{"text":"a b\n","logprobs":{"tokens":["a"," b"],"text_offset":[0,1],"token_logprobs":[null,-7.5],"top_logprobs":[null,{"\n":-0.5," b":-7.5}]}}]}`)), Options{})
+	if a, err := answers(x, scored); err == nil || !strings.Contains(err.Error(), "shifted by one") || hint.Of(err) == "" {
+		t.Errorf("shifted log-probabilities gave %+v, %v", a, err)
+	}
 }
 
 func state(code int, header, text string) func(http.ResponseWriter, *http.Request) {

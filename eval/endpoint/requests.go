@@ -148,6 +148,10 @@ func (x *Model) score(ctx context.Context, q *ask.Request) (ask.Answer, error) {
 		return ask.Answer{}, hint.Errorf("choose tasks that generate, or a server that echoes the prompt's log-probabilities, such as vLLM",
 			"multiple-choice and perplexity tasks cannot be run: expected the log-probabilities of the prompt (echo and logprobs), found none")
 	}
+	if len(r.Choices[0].Text) > len(text) && l.Offset[len(l.Offset)-1] < end {
+		return ask.Answer{}, hint.Errorf("choose tasks that generate, or a server that counts as OpenAI's does, such as vLLM; llama-cpp-python does not for models without a token that begins texts",
+			"multiple-choice and perplexity tasks cannot be run: expected the log-probability of the token that was written, found none: those of the prompt are shifted by one")
+	}
 	a := ask.Answer{Greedy: true}
 	for i, p := range l.LogProb {
 		last := end // of the token
