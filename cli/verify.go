@@ -24,6 +24,7 @@ func verifyCommand(e *env) *cli.Command {
 read anew from their files; every tensor is compared, then a text is run through both, in pieces whose second halves are compared
 as llama-perplexity --kl-divergence does. A gate that is missed ends the command with exit code 3.`,
 		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "llama-rounding", Usage: "round inputs, keys and values as llama.cpp does on a CPU: the figures are then those of llama-perplexity"},
 			&cli.StringFlag{Name: "reference-adapter", Usage: "`DIR` of a PEFT adapter of the reference"},
 			&cli.StringFlag{Name: "candidate-adapter", Usage: "`DIR` of a PEFT adapter of the candidate"},
 			&cli.StringFlag{Name: "precision", Value: "auto", Usage: "of matrix products: auto, bf16 or f32"},
@@ -85,7 +86,7 @@ func (gateError) ExitCode() int { return exitGate }
 // comparison is what verify is asked for.
 type comparison struct {
 	models, adapters [2]string // reference, candidate
-	exact            bool
+	options          model.Options
 	data             string
 	tokens, chunk    int
 }
@@ -101,7 +102,8 @@ func verify(e *env, c *cli.Context) (*verifyReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := comparison{[2]string{c.Args().Get(0), c.Args().Get(1)}, [2]string{c.String("reference-adapter"), c.String("candidate-adapter")}, exact,
+	x := comparison{[2]string{c.Args().Get(0), c.Args().Get(1)}, [2]string{c.String("reference-adapter"), c.String("candidate-adapter")},
+		model.Options{Exact: exact, Rounded: c.Bool("llama-rounding")},
 		c.String("data"), c.Int("tokens"), c.Int("chunk-size")}
 	if x.tokens < 0 || x.chunk < 4 {
 		return nil, usagef(c, "tokens and chunk-size: expected at least 0 and 4, found %d and %d", x.tokens, x.chunk)
@@ -118,7 +120,7 @@ func verify(e *env, c *cli.Context) (*verifyReport, error) {
 func compareModels(e *env, x comparison) (*verifyReport, error) {
 	var sides [2]*side
 	for i := range sides {
-		s, err := openSide(x.models[i], x.adapters[i], model.Options{Exact: x.exact})
+		s, err := openSide(x.models[i], x.adapters[i], x.options)
 		if err != nil {
 			return nil, err
 		}

@@ -77,7 +77,7 @@ func (m *Model) Blocks(x *graph.Node, b Batch, t Trainable) *graph.Node {
 	bl := builder{m, b, t}
 	x = bl.norm(x, "model.norm", m.C)
 	bl.out("model.norm", x)
-	return x
+	return bl.rounded(x, HeadModule)
 }
 
 // Block takes hidden states (N, C) through layer l (N, C).
@@ -119,7 +119,7 @@ func (bl builder) attention(l int, x *graph.Node) *graph.Node {
 		q, k = nn.Rope(q, bl.b.Pos, bl.rope), nn.Rope(k, bl.b.Pos, bl.rope)
 	}
 	if bl.Rounded {
-		k, v = nn.Round(k, kernels.F16), nn.Round(v, kernels.F16)
+		k, v = nn.Round(k, nn.RoundF16), nn.Round(v, nn.RoundF16)
 	}
 	a := kernels.Attention{H: bl.H, K: bl.K, D: bl.D, Scale: float32(1 / math.Sqrt(float64(bl.D))), Window: bl.Layers[l].Window, Exact: bl.Exact}
 	var o *graph.Node
@@ -144,10 +144,20 @@ func (bl builder) mlp(l int, x *graph.Node) *graph.Node {
 	return nn.LinearAdd(bl.rounded(f, at("mlp.down_proj")), x, bl.Exact, bl.proj(f, at("mlp.down_proj"), bl.C, bl.F, bl.MLPBias))
 }
 
-// rounded is what a module's product reads of x.
+// rounded is what a module's product, and those of others with the same input, read of x.
 func (bl builder) rounded(x *graph.Node, module string) *graph.Node {
-	if w, ok := bl.Matrix(module + ".weight"); ok && bl.Rounded && (w.Codec == kernels.BF16 || w.Codec == kernels.F16) {
-		return nn.Round(x, w.Codec)
+	w, ok := bl.Matrix(module + ".weight")
+	switch {
+	case !ok || !bl.Rounded:
+		return x
+	case w.Codec == kernels.BF16:
+		return nn.Round(x, nn.RoundBF16)
+	case w.Codec == kernels.F16:
+		return nn.Round(x, nn.RoundF16)
+	case w.Codec.Block == 256:
+		return nn.Round(x, nn.Round8x256)
+	case w.Codec.Block > 1:
+		return nn.Round(x, nn.Round8x32)
 	}
 	return x
 }

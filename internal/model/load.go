@@ -17,8 +17,7 @@ import (
 type Options struct {
 	Exact bool // float32 products; else bf16 inputs with float32 sums where the CPU has them
 	// Rounded computes the layers as llama.cpp does on a CPU: float32 sums of inputs that are rounded to the type of a bf16 or f16
-	// weight, and keys and values in f16. (With other weights it rounds inputs to blocks of 8 bits, which is not done here.) Such a
-	// model is not trained.
+	// weight, to 8 bits in blocks of 32 or 256 for a quantized one, and keys and values in f16. Such a model is not trained.
 	Rounded bool
 	// Lazy leaves matrices in the checkpoint until Load, for work that goes layer by layer.
 	Lazy bool
