@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
 	"tune/internal/testkit"
+	"tune/kernels"
 )
 
 const packedConfig = `{"architectures":["LlamaForCausalLM"],"model_type":"llama","vocab_size":96,"hidden_size":128,"intermediate_size":256,"num_hidden_layers":2,
@@ -289,6 +291,101 @@ func TestPackedKilled(t *testing.T) {
 	sameFolder(t, "after kills", source+".out", want)
 	if text := strings.Join(notes, ";"); !strings.Contains(text, "continuing an earlier run") {
 		t.Errorf("notes: %q", text)
+	}
+}
+
+// solvedChild calibrates a model unless that is done, and writes it with AWQ and GPTQ.
+func solvedChild(source string) error { return solvedFolder(source, source+".out", 2, os.Stdout) }
+
+// solvedFolder writes a folder with AWQ and GPTQ; it tells every part.
+func solvedFolder(source, out string, threads int, told io.Writer) error {
+	c, err := model.Open(source)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	m, err := model.New(c, model.Options{Lazy: true})
+	if err != nil {
+		return err
+	}
+	ids := make([]int32, 8*32)
+	for i := range ids {
+		ids[i] = int32((31*i + i*i%29) % m.V)
+	}
+	pool := kernels.NewPool(threads)
+	defer pool.Close()
+	path := source + ".calib"
+	if err := CalibrateOnce(context.Background(), path, m, c.Weights, CalibrateOptions{Text: Text{ids, 32}, Pool: pool}); err != nil {
+		return err
+	}
+	cal, err := OpenCalibration(path)
+	if err != nil {
+		return err
+	}
+	defer cal.Close()
+	po := PackedOptions{Scheme: packed.Options{Format: "awq", Group: intp(32)}, Method: "awq+gptq", Loader: "transformers"}
+	p, err := PlanPacked(c, nil, po)
+	if err != nil {
+		return err
+	}
+	o := DefaultMethod()
+	o.Pool = pool
+	s, err := StartMethod(context.Background(), p, m, c.Weights, cal, o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	po.Stamp = s.Stamp
+	if p, err = PlanPacked(c, s.Weights, po); err != nil {
+		return err
+	}
+	return p.Write(context.Background(), out, WriteOptions{Threads: threads, sync: 1, Progress: func(_, _ int64) { io.WriteString(told, ".") }}, s.Linear)
+}
+
+// A process that is killed while it solves ends with the bytes of one that is not, whatever the number of threads.
+func TestSolvedKilled(t *testing.T) {
+	dir := t.TempDir()
+	source, want := filepath.Join(dir, "source"), filepath.Join(dir, "want")
+	tinyModel(t, source, nil)
+	if err := solvedFolder(source, want, 1, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	killed(t, []int{1, 4, 9}, childSolved+"="+source)
+	if !isThere(journalPath(source + ".out")) {
+		t.Error("nothing was left to be continued")
+	}
+	if err := solvedFolder(source, source+".out", 2, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	sameFolder(t, "after kills", source+".out", want)
+}
+
+// Activations that are not finite stop a calibration with the layer and the token, and nothing is left.
+func TestDivergingActivations(t *testing.T) {
+	dir := t.TempDir()
+	source := filepath.Join(dir, "source")
+	tinyModel(t, source, func(name string, x []float32) {
+		if name == "model.layers.0.mlp.down_proj.weight" || name == "model.layers.0.mlp.up_proj.weight" {
+			for i := range x {
+				x[i] *= 1e30
+			}
+		}
+	})
+	c, err := model.Open(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	m, err := model.New(c, model.Options{Lazy: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Calibrate(context.Background(), filepath.Join(dir, "x.calib"), m, c.Weights, CalibrateOptions{Text: Text{make([]int32, 64), 32}})
+	if err == nil || !regexp.MustCompile(`layer 0, token \d+: expected finite activations, found [-+]?(Inf|NaN)`).MatchString(err.Error()) {
+		t.Errorf("%v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "x.*")); len(left) > 0 {
+		t.Errorf("left over: %q", left)
 	}
 }
 

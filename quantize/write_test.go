@@ -23,11 +23,12 @@ const (
 	childEnv    = "TUNE_QUANTIZE_CHILD"
 	childShards = "TUNE_QUANTIZE_CHILD_SHARDS"
 	childPacked = "TUNE_QUANTIZE_CHILD_PACKED"
+	childSolved = "TUNE_QUANTIZE_CHILD_SOLVED"
 )
 
 // A child process of TestKilled writes a file and tells of each part.
 // children are what this program does instead of tests, by the variable of the environment that has the argument.
-var children = map[string]func(arg string) error{childPacked: packedChild, childMemory: memoryChild}
+var children = map[string]func(arg string) error{childPacked: packedChild, childSolved: solvedChild, childMemory: memoryChild}
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
