@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -176,6 +177,7 @@ type solving struct {
 	*quantize.Solver
 	plan     *quantize.PackedPlan // of the weights after folding
 	coverage []quantize.ExpertCoverage
+	seconds  float64 // of the calibration
 	close    func()
 }
 
@@ -202,9 +204,13 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	if err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	cal, done, err := calibration(e, c, base, m, p.Method, c.Args().Get(1), o.Pool)
 	if err != nil {
 		return nil, err
+	}
+	if c.String("calibration") == "" {
+		s.seconds = time.Since(begun).Seconds()
 	}
 	closers = append(closers, done)
 	if s.coverage, err = cal.Coverage(); err != nil {
@@ -234,13 +240,15 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 type methodReport struct {
 	Linears []quantize.LinearReport `json:"linears"`
 	Phases  quantize.Phases         `json:"phases"`
-	Ratios  map[string]float64      `json:"awq_ratios,omitempty"`
+	// Calibration is the seconds of wall time that running --calibration-text took.
+	Calibration float64            `json:"calibration_s,omitempty"`
+	Ratios      map[string]float64 `json:"awq_ratios,omitempty"`
 	// Coverage is how many tokens each expert has seen.
 	Coverage []quantize.ExpertCoverage `json:"experts,omitempty"`
 }
 
 func (s *solving) report() *methodReport {
-	r := &methodReport{Linears: s.Reports, Phases: s.Phases, Coverage: s.coverage}
+	r := &methodReport{Linears: s.Reports, Phases: s.Phases, Calibration: s.seconds, Coverage: s.coverage}
 	if s.Folds != nil {
 		r.Ratios = s.Folds.Ratios
 	}
@@ -277,8 +285,14 @@ func (r *methodReport) text(out io.Writer) error {
 			fmt.Fprintf(out, "%d of %d matrices are of experts that have seen too few tokens: %s\n", n, len(r.Linears), p)
 		}
 	}
-	fmt.Fprintf(out, "damping raised for %d matrices, %d columns were never used; %.1f s statistics, %.1f s factors, %.1f s rounding\n",
-		raised, dead, r.Phases.Statistics, r.Phases.Factor, r.Phases.Round)
+	fmt.Fprintf(out, "damping raised for %d matrices, %d columns were never used; ", raised, dead)
+	if r.Calibration > 0 {
+		fmt.Fprintf(out, "%.1f s calibration, ", r.Calibration)
+	}
+	if r.Phases.Scales > 0 {
+		fmt.Fprintf(out, "%.1f s scales, ", r.Phases.Scales)
+	}
+	fmt.Fprintf(out, "%.1f s statistics, %.1f s factors, %.1f s rounding\n", r.Phases.Statistics, r.Phases.Factor, r.Phases.Round)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"tune/internal/model"
 	"tune/internal/packed"
@@ -91,6 +92,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 		}
 	}
 	var folds *Folds
+	begun := time.Now()
 	if methods[i].awq {
 		var err error
 		if folds, err = SearchFolds(ctx, m, weights, c, AWQOptions{Grid: grid, Few: o.Few, Pool: o.Pool, Progress: o.Progress}); err != nil {
@@ -100,6 +102,9 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	x, err := NewSolver(m, weights, c, folds, so)
 	if err != nil {
 		return nil, err
+	}
+	if folds != nil {
+		x.Phases.Scales = time.Since(begun).Seconds()
 	}
 	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", p.Method, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil, o.Few)
 	return x, nil

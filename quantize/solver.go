@@ -53,6 +53,7 @@ type LinearReport struct {
 
 // Phases are seconds of wall time.
 type Phases struct {
+	Scales     float64 `json:"scales_s,omitempty"` // the search of AWQ
 	Statistics float64 `json:"statistics_s"`
 	Factor     float64 `json:"factors_s"`
 	Round      float64 `json:"rounding_s"`
