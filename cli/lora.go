@@ -98,6 +98,7 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
+	show.line("data: " + j.streams["train"].Stats().Line())
 	return e.deliver(c, j, res, samples, string(text), show)
 }
 

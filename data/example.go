@@ -57,13 +57,15 @@ type Stats struct {
 	Tokens     int `json:"tokens"`     // in packs
 	Supervised int `json:"supervised"` // labels in packs
 	Packs      int `json:"packs"`
-	Truncated  int `json:"truncated"` // rows that lost tokens
-	Lost       int `json:"lost"`      // tokens of truncated and dropped rows that are in no pack
-	Dropped    int `json:"dropped"`   // rows that are in no pack
-	Split      int `json:"split"`     // rows that became several documents
-	Empty      int `json:"empty"`     // rows without text, which are in no pack
-	Unwanted   int `json:"unwanted"`  // rejected and undesirable answers, which only Options.Pairs takes
-	Repaired   int `json:"repaired"`  // rows that held invalid UTF-8
+	Waiting    int `json:"waiting,omitempty"` // packs of the rows read that were not taken yet
+	Truncated  int `json:"truncated"`         // rows that lost tokens
+	Lost       int `json:"lost"`              // tokens of truncated and dropped rows that are in no pack
+	Dropped    int `json:"dropped"`           // rows that are too long and in no pack
+	Split      int `json:"split"`             // rows that became several documents
+	Empty      int `json:"empty"`             // rows without text, which are in no pack
+	Untaught   int `json:"untaught"`          // rows without a supervised token, which are in no pack
+	Unwanted   int `json:"unwanted"`          // rejected and undesirable answers, which only Options.Pairs takes
+	Repaired   int `json:"repaired"`          // rows that held invalid UTF-8
 	Seq        int `json:"seq"`
 }
 
@@ -105,11 +107,11 @@ func (p *Place) pass(b batch, i int) {
 
 // Line says in a line what became of the rows: every loss is named.
 func (s Stats) Line() string {
-	text := fmt.Sprintf("%d rows -> %d packs, %.1f %% full", s.Rows, s.Packs, 100*s.Fill())
+	text := fmt.Sprintf("%d rows -> %d packs, %.1f %% full", s.Rows, s.Packs+s.Waiting, 100*s.Fill())
 	for _, x := range []struct {
 		n    int
 		what string
-	}{{s.Dropped, "dropped: too long"}, {s.Truncated, "truncated"}, {s.Split, "split"}, {s.Empty, "empty"}, {s.Filtered, "filtered out"},
+	}{{s.Waiting, "not taken"}, {s.Dropped, "dropped: too long"}, {s.Untaught, "dropped: nothing to learn"}, {s.Truncated, "truncated"}, {s.Split, "split"}, {s.Empty, "empty"}, {s.Filtered, "filtered out"},
 		{s.Duplicates, "duplicates left out"}, {s.Unwanted, "bad answers left out"}, {s.Repaired, "with invalid UTF-8 replaced"}} {
 		if x.n > 0 {
 			text += fmt.Sprintf(", %d %s", x.n, x.what)

@@ -82,8 +82,8 @@ func TestMasks(t *testing.T) {
 		if got := marked(t, o, packs); got != c.want {
 			t.Errorf("%s:\ngot  %q\nwant %q", c.name, got, c.want)
 		}
-		if drop := strings.HasPrefix(c.name, "drop"); drop != (st.Dropped == 1) {
-			t.Errorf("%s: %d rows dropped", c.name, st.Dropped)
+		if drop := strings.HasPrefix(c.name, "drop"); drop != (st.Untaught == 1) {
+			t.Errorf("%s: %d rows dropped", c.name, st.Untaught)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func TestUnsupervisedTokens(t *testing.T) {
 	}
 	c.Unsupervised = "drop"
 	s := open(t, c, "train")
-	if packs := epoch(t, s); len(packs) != 1 || packs[0].Docs != 1 || s.Stats().Dropped != 1 {
+	if packs := epoch(t, s); len(packs) != 1 || packs[0].Docs != 1 || s.Stats().Untaught != 1 {
 		t.Errorf("%d packs, %+v", len(packs), s.Stats())
 	}
 }

@@ -330,7 +330,7 @@ func (e encoder) tokens(ids, labels []int32) (Example, error) {
 func fit(ex Example, seq int, policy string, isText bool, st *Stats) ([]Example, error) {
 	n := len(ex.IDs)
 	if ex.Unsupervised {
-		st.Dropped++
+		st.Untaught++
 		return nil, nil
 	}
 	if n == 0 {

@@ -171,7 +171,7 @@ func (s *Stream) Next(ctx context.Context) (*Pack, error) {
 
 func (s *Stream) empty() error {
 	return fmt.Errorf("data: %s: expected rows to train on, found none (%d read, %d dropped, %d empty)",
-		s.options.Split, s.stats.Rows, s.stats.Dropped, s.stats.Empty)
+		s.options.Split, s.stats.Rows, s.stats.Dropped+s.stats.Untaught, s.stats.Empty)
 }
 
 // take returns the next window, and has the one after it read ahead.
@@ -230,7 +230,13 @@ func (s *Stream) Seek(st State) error {
 }
 
 // Stats counts what Next has gone through. Rows are counted when their window is read.
-func (s *Stream) Stats() Stats { return s.stats }
+func (s *Stream) Stats() Stats {
+	st := s.stats
+	if s.window != nil {
+		st.Waiting = len(s.window.packs) - s.packs
+	}
+	return st
+}
 
 func (s *Stats) add(o Stats) {
 	s.Rows += o.Rows
@@ -241,6 +247,7 @@ func (s *Stats) add(o Stats) {
 	s.Dropped += o.Dropped
 	s.Split += o.Split
 	s.Empty += o.Empty
+	s.Untaught += o.Untaught
 	s.Unwanted += o.Unwanted
 	s.Repaired += o.Repaired
 }
