@@ -43,3 +43,39 @@ func BenchmarkInteger(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkReading: one row of A times matrices that no cache holds, in float32 and in integers, beside a float32 matrix, round by round:
+// bytes per second of CPU time, and their share of what the float32 one is read at.
+func BenchmarkReading(b *testing.B) {
+	p := clocked()
+	defer p.Close()
+	const k, n = 2048, 49152
+	x := &Product{M: 1, K: k, A: normals(make([]float32, k), 2), Outs: []Out{{N: n, C: make([]float32, n)}}}
+	scratch := make([]float32, 8*k)
+	read := Floats(normals(make([]float32, k*n/2), 3), n/2, k)
+	ws := []Matrix{randomMatrix(BF16, n, k, 1)}
+	for _, ty := range []storedType{typeQ8_0, typeQ4_0, typeQ4_1, typeQ5_0, typeQ5_1, typeQ4_K, typeQ5_K, typeQ6_K} {
+		ws = append(ws, storedMatrix(ty, n, k))
+	}
+	for _, w := range ws {
+		b.Run(w.Name, func(b *testing.B) {
+			best := [3]float64{math.Inf(1), math.Inf(1), math.Inf(1)}
+			for range 10 {
+				for i := range best {
+					o := &x.Outs[0]
+					if o.N, o.B = n, w; i == 2 {
+						o.N, o.B = n/2, read
+					}
+					o.B.Int8 = i == 1
+					best[i] = min(best[i], elapsed(p, func() { p.MatMul(x, scratch) })/float64(len(o.B.Data)))
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(1/best[2], "f32-GB/s/core")
+			b.ReportMetric(1/best[0], "GB/s/core")
+			b.ReportMetric(1/best[1], "int8-GB/s/core")
+			b.ReportMetric(100*best[2]/best[0], "%reading")
+			b.ReportMetric(100*best[2]/best[1], "int8-%reading")
+		})
+	}
+}
