@@ -1,6 +1,9 @@
 package kernels
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Decoders of the GGML block types to bf16, each value the type's float32 formula (one rounding per operation) rounded to nearest
 // even. They are what Codec.BF16 of a quantized type points to; package qtype has the float32 forms and the table.
@@ -8,7 +11,7 @@ import "encoding/binary"
 // src holds whole blocks, len(dst) is a multiple of the block. Where there is no assembly the value functions below, which are also
 // the reference of the tests, are called one by one.
 
-// storedType numbers the types with a decoder in assembly.
+// storedType numbers the types whose layout the kernels know.
 type storedType int
 
 const (
@@ -22,6 +25,7 @@ const (
 	typeQ4_K
 	typeQ5_K
 	typeQ6_K
+	typeINT4 // no file has it: what GPTQ and AWQ spread over tensors, as blocks
 	numStored
 )
 
@@ -43,6 +47,7 @@ var storedRows = [numStored]storedRow{
 	typeQ4_K: {"Q4_K", 256, 144, valueQ4_K},
 	typeQ5_K: {"Q5_K", 256, 176, valueQ5_K},
 	typeQ6_K: {"Q6_K", 256, 210, valueQ6_K},
+	typeINT4: {"INT4", 32, 20, valueINT4},
 }
 
 // storedTypeOf finds the type of a codec among those with kernels of their own.
@@ -178,6 +183,17 @@ func valueQ5_K(b []byte, i int) float32 {
 	s, m := scaleMin(b[4:], i/32)
 	code := b[48+i/64*32+i%32]>>(i%64/32*4)&15 | b[16+i%32]>>(i/32)&1<<4
 	return float32(float32(half(b)*s)*float32(code)) - half(b[2:])*m
+}
+
+// headINT4 is the scale and the zero of a block: 32 bits, the upper 24 of the scale as a float32, and the zero.
+func headINT4(b []byte) (scale float32, zero int) {
+	h := binary.LittleEndian.Uint32(b)
+	return math.Float32frombits(h &^ 0xff), int(h & 0xff)
+}
+
+func valueINT4(b []byte, i int) float32 {
+	scale, zero := headINT4(b)
+	return scale * float32(nibble(b[4:], i)-zero)
 }
 
 func valueQ6_K(b []byte, i int) float32 {

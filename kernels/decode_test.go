@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"encoding/binary"
+	"math"
 	"testing"
 
 	"tune/internal/rng"
@@ -18,6 +19,10 @@ func randomBlocks(t storedType, n int, key uint64) []byte {
 		offsets = []int{0}
 	}
 	for i := range n {
+		if t == typeINT4 {
+			binary.LittleEndian.PutUint32(b[i*row.bytes:], math.Float32bits(0.01*normal(s, i))&^0xff|uint32(i%17))
+			continue
+		}
 		for _, at := range offsets {
 			h := uint16(s.Uint64(uint64(1<<40 + i*8 + at)))
 			switch i % 4 {

@@ -54,7 +54,7 @@ func BenchmarkReading(b *testing.B) {
 	scratch := make([]float32, 8*k)
 	read := Floats(normals(make([]float32, k*n/2), 3), n/2, k)
 	ws := []Matrix{randomMatrix(BF16, n, k, 1)}
-	for _, ty := range []storedType{typeQ8_0, typeQ4_0, typeQ4_1, typeQ5_0, typeQ5_1, typeQ4_K, typeQ5_K, typeQ6_K} {
+	for _, ty := range []storedType{typeQ8_0, typeQ4_0, typeQ4_1, typeQ5_0, typeQ5_1, typeQ4_K, typeQ5_K, typeQ6_K, typeINT4} {
 		ws = append(ws, storedMatrix(ty, n, k))
 	}
 	for _, w := range ws {

@@ -33,6 +33,7 @@ var intForms = [numStored]intForm{
 	typeQ4_K: {&codes5, codeQ4_K, scaleQ4_K},
 	typeQ5_K: {&codes5, codeQ5_K, scaleQ4_K},
 	typeQ6_K: {&codes6, codeQ6_K, scaleQ6_K},
+	typeINT4: {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, scaleINT4},
 }
 
 // centred is the scale of a type whose half at a byte stands for all of a block, with codes around zero.
@@ -62,6 +63,11 @@ func codeQ5_K(b []byte, i int) int {
 func scaleQ4_K(b []byte, g int) (d, low float32) {
 	s, m := scaleMin(b[4:], g)
 	return half(b) * s, -half(b[2:]) * m
+}
+
+func scaleINT4(b []byte, _ int) (d, low float32) {
+	d, zero := headINT4(b)
+	return d, -(d * float32(zero))
 }
 
 func codeQ6_K(b []byte, i int) int {

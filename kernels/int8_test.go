@@ -248,6 +248,10 @@ func unitScales(ty storedType, b []byte) {
 		at = []int{0}
 	}
 	for i := 0; i < len(b); i += row.bytes {
+		if ty == typeINT4 {
+			binary.LittleEndian.PutUint32(b[i:], math.Float32bits(1)|8)
+			continue
+		}
 		for _, a := range at {
 			binary.LittleEndian.PutUint16(b[i+a:], 0x3c00)
 		}

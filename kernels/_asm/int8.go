@@ -44,6 +44,8 @@ func integers(a *asm) {
 	a.table("int8Nibble", repeat(0x0f0f0f0f, 8))
 	a.table("int8Sign", repeat(0x80808080, 8))
 	a.table("int8Sixteens", repeat(0x00100010, 8))
+	a.table("int8Zero", repeat(0xff, 8))
+	a.table("int8Negative", repeat(0x80000000, 8))
 	a.table("int8Abs", repeat(0x7fffffff, 8))
 	a.table("int8Limits", []uint32{f32bits(127), f32bits(1e-36)})
 	quantizeRow(a)
@@ -289,7 +291,7 @@ func intTypes(a *asm) {
 	types := []intType{
 		{"Q4_0", 32, 18, codes5, (*intDot).q4}, {"Q4_1", 32, 20, codes5, (*intDot).q4}, {"Q5_0", 32, 22, codes5, (*intDot).q5},
 		{"Q5_1", 32, 24, codes5, (*intDot).q5}, {"Q8_0", 32, 34, codes8, (*intDot).q8}, {"Q4_K", 256, 144, codes5, (*intDot).q4k},
-		{"Q5_K", 256, 176, codes5, (*intDot).q4k}, {"Q6_K", 256, 210, codes6, (*intDot).q6k},
+		{"Q5_K", 256, 176, codes5, (*intDot).q4k}, {"Q6_K", 256, 210, codes6, (*intDot).q6k}, {"INT4", 32, 20, codes5, (*intDot).int4},
 	}
 	var opens, dots strings.Builder
 	for _, t := range types {
@@ -480,6 +482,13 @@ func (d *intDot) nibbles(off int) {
 
 func (d *intDot) q4() {
 	d.nibbles(d.head("minus8"))
+	d.one()
+}
+
+// int4: the upper 24 bits of a float32 and a zero, 16 bytes of nibbles.
+func (d *intDot) int4() {
+	d.i("VPBROADCASTD %s, Y8; VPAND ·int8Zero(SB), Y8, Y9; VPXOR Y9, Y8, Y8; VCVTDQ2PS Y9, Y9; VMULPS Y8, Y9, Y9; VXORPS ·int8Negative(SB), Y9, Y9", d.src(0))
+	d.nibbles(4)
 	d.one()
 }
 
