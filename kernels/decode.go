@@ -26,6 +26,8 @@ const (
 	typeQ5_K
 	typeQ6_K
 	typeINT4 // no file has it: what GPTQ and AWQ spread over tensors, as blocks
+	typeIQ4_NL
+	typeMXFP4
 	numStored
 )
 
@@ -48,6 +50,9 @@ var storedRows = [numStored]storedRow{
 	typeQ5_K: {"Q5_K", 256, 176, valueQ5_K},
 	typeQ6_K: {"Q6_K", 256, 210, valueQ6_K},
 	typeINT4: {"INT4", 32, 20, valueINT4},
+
+	typeIQ4_NL: {"IQ4_NL", 32, 18, func(b []byte, i int) float32 { return half(b) * float32(levels4[nibble(b[2:], i)]) }},
+	typeMXFP4:  {"MXFP4", 32, 17, func(b []byte, i int) float32 { return halfExponent(b[0]) * float32(halves4[nibble(b[1:], i)]) }},
 }
 
 // storedTypeOf finds the type of a codec among those with kernels of their own.
@@ -184,6 +189,16 @@ func valueQ5_K(b []byte, i int) float32 {
 	code := b[48+i/64*32+i%32]>>(i%64/32*4)&15 | b[16+i%32]>>(i/32)&1<<4
 	return float32(float32(half(b)*s)*float32(code)) - half(b[2:])*m
 }
+
+// The values of 4-bit codes of IQ4_NL, and twice those of MXFP4. Constants of ggml (MIT License; its text is in
+// internal/qtype/iqgrids.go).
+var (
+	levels4 = [16]int{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+	halves4 = [16]int{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}
+)
+
+// halfExponent is 2^(e-128).
+func halfExponent(e byte) float32 { return float32(math.Ldexp(1, int(e)-128)) }
 
 // headINT4 is the scale and the zero of a block: 32 bits, the upper 24 of the scale as a float32, and the zero.
 func headINT4(b []byte) (scale float32, zero int) {

@@ -23,6 +23,10 @@ func randomBlocks(t storedType, n int, key uint64) []byte {
 			binary.LittleEndian.PutUint32(b[i*row.bytes:], math.Float32bits(0.01*normal(s, i))&^0xff|uint32(i%17))
 			continue
 		}
+		if t == typeMXFP4 {
+			b[i*row.bytes] = []byte{0, 1, 2, 120, 125, 127}[i%6]
+			continue
+		}
 		for _, at := range offsets {
 			h := uint16(s.Uint64(uint64(1<<40 + i*8 + at)))
 			switch i % 4 {

@@ -76,12 +76,12 @@ func (c *Codec) Integer() bool {
 	return ok
 }
 
-// IntegersPay tells whether integer products gain much on this CPU: with AVX2 those of codes of up to six bits take a little more than
-// half of the time of float32 ones, those of eight bits nine tenths. AVX-512 multiplies as fast in bf16 as AVX2 does in integers, and
-// without assembly neither is fast.
+// IntegersPay tells whether integer products gain much on this CPU: with AVX2 those of codes of up to six bits take half of the time of
+// float32 ones, those of eight bits nine tenths, unless there is no float32 kernel for the type. AVX-512 multiplies as fast in bf16 as
+// AVX2 does in integers, and without assembly neither is fast.
 func (c *Codec) IntegersPay() bool {
 	x, ok := intCodecOf(c)
-	return ok && x.kind != &codes8 && Level() == "avx2"
+	return ok && Level() == "avx2" && (x.kind != &codes8 || fusedFor(c) == nil)
 }
 
 // integer tells whether an Out is multiplied in integers.

@@ -23,17 +23,19 @@ type intForm struct {
 }
 
 var intForms = [numStored]intForm{
-	typeQ4_0: {&codes5, func(b []byte, i int) int { return nibble(b[2:], i) }, centred(0, 8)},
-	typeQ4_1: {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, withMin},
-	typeQ5_0: {&codes5, func(b []byte, i int) int { return nibble(b[6:], i) | fifth(b[2:], i) }, centred(0, 16)},
-	typeQ5_1: {&codes5, func(b []byte, i int) int { return nibble(b[8:], i) | fifth(b[4:], i) }, withMin},
-	typeQ8_0: {&codes8, func(b []byte, i int) int { return int(b[2+i] ^ 0x80) }, centred(0, 128)},
-	typeQ2_K: {&codes6, func(b []byte, i int) int { return crumb(b[16:], i) }, scaleQ2_K},
-	typeQ3_K: {&codes6, codeQ3_K, scaleQ3_K},
-	typeQ4_K: {&codes5, codeQ4_K, scaleQ4_K},
-	typeQ5_K: {&codes5, codeQ5_K, scaleQ4_K},
-	typeQ6_K: {&codes6, codeQ6_K, scaleQ6_K},
-	typeINT4: {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, scaleINT4},
+	typeQ4_0:   {&codes5, func(b []byte, i int) int { return nibble(b[2:], i) }, centred(0, 8)},
+	typeQ4_1:   {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, withMin},
+	typeQ5_0:   {&codes5, func(b []byte, i int) int { return nibble(b[6:], i) | fifth(b[2:], i) }, centred(0, 16)},
+	typeQ5_1:   {&codes5, func(b []byte, i int) int { return nibble(b[8:], i) | fifth(b[4:], i) }, withMin},
+	typeQ8_0:   {&codes8, func(b []byte, i int) int { return int(b[2+i] ^ 0x80) }, centred(0, 128)},
+	typeQ2_K:   {&codes6, func(b []byte, i int) int { return crumb(b[16:], i) }, scaleQ2_K},
+	typeQ3_K:   {&codes6, codeQ3_K, scaleQ3_K},
+	typeQ4_K:   {&codes5, codeQ4_K, scaleQ4_K},
+	typeQ5_K:   {&codes5, codeQ5_K, scaleQ4_K},
+	typeQ6_K:   {&codes6, codeQ6_K, scaleQ6_K},
+	typeIQ4_NL: {&codes8, func(b []byte, i int) int { return levels4[nibble(b[2:], i)] + 128 }, centred(0, 128)},
+	typeMXFP4:  {&codes5, func(b []byte, i int) int { return halves4[nibble(b[1:], i)] + 12 }, scaleMXFP4},
+	typeINT4:   {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, scaleINT4},
 }
 
 // centred is the scale of a type whose half at a byte stands for all of a block, with codes around zero.
@@ -68,6 +70,11 @@ func scaleQ4_K(b []byte, g int) (d, low float32) {
 func scaleINT4(b []byte, _ int) (d, low float32) {
 	d, zero := headINT4(b)
 	return d, -(d * float32(zero))
+}
+
+func scaleMXFP4(b []byte, _ int) (d, low float32) {
+	d = halfExponent(b[0])
+	return d, -12 * d
 }
 
 func codeQ6_K(b []byte, i int) int {

@@ -252,6 +252,10 @@ func unitScales(ty storedType, b []byte) {
 			binary.LittleEndian.PutUint32(b[i:], math.Float32bits(1)|8)
 			continue
 		}
+		if ty == typeMXFP4 {
+			b[i] = 128
+			continue
+		}
 		for _, a := range at {
 			binary.LittleEndian.PutUint16(b[i+a:], 0x3c00)
 		}

@@ -47,7 +47,7 @@ func TestIntegers(t *testing.T) {
 	if fast := stored(t, qtype.Q8_0, model.FastInt8).Integers() || stored(t, qtype.Q4_1, model.FastInt8).Integers() != (kernels.Level() == "avx2"); fast {
 		t.Error("FastInt8 takes what it should not")
 	}
-	for _, as := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q6_K} {
+	for _, as := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q6_K, qtype.IQ4_NL, qtype.MXFP4} {
 		for _, with := range []func(*model.Model) model.Trained{nil, adapter(t)} {
 			var logits [2][][]float32
 			for i, int8 := range []model.Int8{model.NoInt8, model.AllInt8} {

@@ -44,6 +44,11 @@ func integers(a *asm) {
 	a.table("int8Nibble", repeat(0x0f0f0f0f, 8))
 	a.table("int8Sign", repeat(0x80808080, 8))
 	a.table("int8Sixteens", repeat(0x00100010, 8))
+	// Constants of ggml (MIT License; its text is in internal/qtype/iqgrids.go).
+	a.table("int8Levels", twice([16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}))
+	a.table("int8Halves4", twice([16]int8{12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0})) // twice a value, and 12
+	a.table("int8Exponents", exponents())
+	a.table("minus12", repeat(f32bits(-12), 8))
 	a.table("int8Zero", repeat(0xff, 8))
 	a.table("int8Negative", repeat(0x80000000, 8))
 	a.table("int8Abs", repeat(0x7fffffff, 8))
@@ -292,6 +297,7 @@ func intTypes(a *asm) {
 		{"Q4_0", 32, 18, codes5, (*intDot).q4}, {"Q4_1", 32, 20, codes5, (*intDot).q4}, {"Q5_0", 32, 22, codes5, (*intDot).q5},
 		{"Q5_1", 32, 24, codes5, (*intDot).q5}, {"Q8_0", 32, 34, codes8, (*intDot).q8}, {"Q4_K", 256, 144, codes5, (*intDot).q4k},
 		{"Q5_K", 256, 176, codes5, (*intDot).q4k}, {"Q6_K", 256, 210, codes6, (*intDot).q6k}, {"INT4", 32, 20, codes5, (*intDot).int4},
+		{"IQ4_NL", 32, 18, codes8, (*intDot).iq4nl}, {"MXFP4", 32, 17, codes5, (*intDot).mxfp4},
 	}
 	var opens, dots strings.Builder
 	for _, t := range types {
@@ -490,6 +496,44 @@ func (d *intDot) int4() {
 	d.i("VPBROADCASTD %s, Y8; VPAND ·int8Zero(SB), Y8, Y9; VPXOR Y9, Y8, Y8; VCVTDQ2PS Y9, Y9; VMULPS Y8, Y9, Y9; VXORPS ·int8Negative(SB), Y9, Y9", d.src(0))
 	d.nibbles(4)
 	d.one()
+}
+
+// looked looks the nibbles in Y10 up in a table of 16 bytes, which stands there twice.
+func (d *intDot) looked(table string) {
+	d.i("VMOVDQU ·%s(SB), Y11; VPSHUFB Y10, Y11, Y10", table)
+}
+
+func (d *intDot) iq4nl() {
+	d.halves("none")
+	d.nibbles(2)
+	d.looked("int8Levels")
+	d.one()
+}
+
+// mxfp4: an exponent, 16 bytes of nibbles, each a float of 4 bits.
+func (d *intDot) mxfp4() {
+	d.i("LEAQ ·int8Exponents(SB), R10; MOVBLZX %s, AX; VBROADCASTSS (R10)(AX*4), Y8; VMULPS ·minus12(SB), Y8, Y9", d.src(0))
+	d.nibbles(1)
+	d.looked("int8Halves4")
+	d.one()
+}
+
+// exponents are the scales of MXFP4: 2^(e-128).
+func exponents() []uint32 {
+	t := []uint32{0x00200000, 0x00400000} // subnormal
+	for e := 2; e < 256; e++ {
+		t = append(t, uint32(e-1)<<23)
+	}
+	return t
+}
+
+// twice packs a table of 16 bytes, two times.
+func twice(x [16]int8) []uint32 {
+	t := make([]uint32, 8)
+	for i := range 32 {
+		t[i/4] |= uint32(uint8(x[i%16])) << (i % 4 * 8)
+	}
+	return t
 }
 
 func (d *intDot) q5() {
