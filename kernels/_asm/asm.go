@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"go/format"
 	"math"
 	"strings"
 )
@@ -11,13 +12,14 @@ type asm struct {
 	s, g strings.Builder
 }
 
-// goText is the Go file.
-func (a *asm) goText() string {
+// goText is the Go file, formatted.
+func (a *asm) goText() (string, error) {
 	text := a.g.String()
 	if strings.Contains(text, "unsafe.") {
 		text = strings.Replace(text, "package kernels\n", "package kernels\n\nimport \"unsafe\"\n", 1)
 	}
-	return text
+	formatted, err := format.Source([]byte(text))
+	return string(formatted), err
 }
 
 func newAsm(hash string) *asm {

@@ -53,7 +53,9 @@ func generate(dir string) (map[string]string, error) {
 		a := newAsm(hash)
 		f.emit(a)
 		out[f.name+"_asm_amd64.s"] = a.s.String()
-		out[f.name+"_asm_amd64.go"] = a.goText()
+		if out[f.name+"_asm_amd64.go"], err = a.goText(); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
 	}
 	return out, nil
 }
