@@ -98,7 +98,8 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 		return nil, err
 	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
-	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir()})
+	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir(),
+		Columns: c.String("form") == "columns"})
 	if err != nil {
 		return nil, err
 	}

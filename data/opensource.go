@@ -104,10 +104,15 @@ func (o *source) add(path string, c Config, at *places) error {
 			raw, _, _ := first.json(column)
 			return slices.Contains([]string{"true", "false"}, strings.ToLower(strings.Trim(string(raw), `"`)))
 		}
-		if entry, err = pickFormat(o.Source, columns, isTruth); err != nil {
+		entry, err = pickFormat(o.Source, columns, isTruth)
+		unknown := err != nil && at.columns && o.Format == "auto"
+		if err != nil && !unknown {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		if o.Format == "auto" {
+		if unknown {
+			entry = formatEntry{columns: columns}
+		}
+		if o.Format == "auto" && !unknown {
 			why = entry.why(o.Columns)
 		}
 	}

@@ -18,11 +18,12 @@ import (
 
 // places finds and opens files, wherever they lie. It makes its clients when an address asks for them.
 type places struct {
-	cache  string // of built-in data sets
-	split  string
-	report func(string)
-	net    *remote.Client
-	hub    *hub.Client
+	cache   string // of built-in data sets
+	split   string
+	report  func(string)
+	columns bool // Options.Columns
+	net     *remote.Client
+	hub     *hub.Client
 }
 
 func (p *places) close() {

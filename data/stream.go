@@ -27,6 +27,7 @@ type Options struct {
 	Vocab     int                  // ids and labels of token rows lie below it; 0: the tokenizer's
 	Template  *chat.Template       // nil is an error only when a row is a conversation
 	Pairs     bool                 // rows of preference give both answers, and rows judged bad are kept; else good answers alone
+	Columns   bool                 // rows of no known format are read too; only Convert to columns can use them
 	Cache     string               // folder of built-in data sets when Config.Cache is empty; empty: the user's cache folder
 	Report    func(text string)    // told of long steps, when it is set: downloads
 }
@@ -71,7 +72,7 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 			s.Close()
 		}
 	}()
-	s.places = places{cache: cmp.Or(c.Cache, o.Cache), split: o.Split, report: o.Report}
+	s.places = places{cache: cmp.Or(c.Cache, o.Cache), split: o.Split, report: o.Report, columns: o.Columns}
 	if o.Split == "valid" && len(c.Valid) == 0 { // a share of the train rows
 		s.places.split = "train"
 	}
