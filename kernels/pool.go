@@ -153,7 +153,8 @@ func (p *Pool) worker(w int) {
 	}
 }
 
-// await returns when a job after last has started.
+// await returns when a job after last has started. A wake may be one for the job before: this worker has done that and parked again before
+// start, whose thread did not run, came to it.
 func (p *Pool) await(w int, last uint64) {
 	for range p.spin {
 		if p.seq.Load() != last {
@@ -161,9 +162,11 @@ func (p *Pool) await(w int, last uint64) {
 		}
 		pause()
 	}
-	p.parked[w].Store(true)
-	if p.seq.Load() == last || !p.parked[w].CompareAndSwap(true, false) {
-		<-p.wake[w]
+	for p.seq.Load() == last {
+		p.parked[w].Store(true)
+		if p.seq.Load() == last || !p.parked[w].CompareAndSwap(true, false) {
+			<-p.wake[w]
+		}
 	}
 }
 

@@ -84,3 +84,21 @@ func TestPoolCloseEndsWorkers(t *testing.T) {
 	}
 	t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
 }
+
+// TestPoolLateWake: a worker is woken for a job that it has already done, as happens when the thread that starts a job does not run between
+// naming it and waking the parked. It must wait on; it did the job again, lost count, and the next one never ended.
+func TestPoolLateWake(t *testing.T) {
+	p := newPool(2, 0)
+	defer p.Close()
+	var n atomic.Int32
+	for range 5000 {
+		p.Run(2, func(_, _ int) { n.Add(1) })
+		for !p.parked[1].CompareAndSwap(true, false) {
+			runtime.Gosched()
+		}
+		p.wake[1] <- struct{}{}
+	}
+	if n.Load() != 10000 {
+		t.Fatalf("%d tasks ran, want 10000", n.Load())
+	}
+}
