@@ -11,10 +11,11 @@ import (
 
 // budget says how a walk over a text stays within a bound of memory.
 type budget struct {
-	batch int   // tokens that run at a time
-	spool bool  // hidden states go to disk
-	grams int64 // bytes of the Gram matrices of one run of a layer
-	total int64 // bytes of everything at its fullest, mapped files aside
+	batch   int   // tokens that run at a time
+	spool   bool  // hidden states go to disk
+	grams   int64 // bytes of the Gram matrices of one run of a layer
+	total   int64 // bytes of everything at its fullest, mapped files aside
+	bounded bool
 }
 
 func (b budget) pieces(t Text) int { return min(max(b.batch/t.Length, 1), t.Pieces()) }
@@ -41,7 +42,7 @@ func planWalk(m *model.Model, text Text, inputs [][]Input, layer, memory int64) 
 	}
 	states := 4 * int64(text.Pieces()) * int64(text.Length) * int64(m.C)
 	for batch := batchTokens; ; batch /= 2 {
-		b := budget{batch: batch, grams: most}
+		b := budget{batch: batch, grams: most, bounded: memory > 0}
 		run, err := layerBytes(m, b.pieces(text)*text.Length)
 		if err != nil {
 			return b, err
@@ -92,8 +93,8 @@ func layerBytes(m *model.Model, tokens int) (most int64, err error) {
 
 // tidy gives what nothing refers to any more back to the system when memory is bounded: the collector itself waits until the heap has
 // doubled.
-func tidy(memory int64) {
-	if memory > 0 {
+func tidy(bounded bool) {
+	if bounded {
 		debug.FreeOSMemory()
 	}
 }

@@ -64,7 +64,7 @@ func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.
 	if err != nil {
 		return 0, err
 	}
-	defer tidy(o.Memory)
+	defer tidy(b.bounded)
 	defer w.close()
 	c.walk, c.ctx = w, ctx
 	list, err := json.Marshal(c.inputs)
@@ -91,7 +91,7 @@ func CalibrationMemory(m *model.Model, weights tensor.Source, o CalibrateOptions
 
 // planCalibration lists what will be measured and divides the memory.
 func planCalibration(m *model.Model, weights tensor.Source, o CalibrateOptions) (*collecting, error) {
-	c := &collecting{progress: o.Progress, infos: map[string]tensor.Info{}, memory: o.Memory}
+	c := &collecting{progress: o.Progress, infos: map[string]tensor.Info{}}
 	if err := c.list(m); err != nil {
 		return nil, err
 	}
@@ -150,7 +150,6 @@ type collecting struct {
 	ctx      context.Context
 	walk     *walk
 	budget   budget
-	memory   int64 // the bound
 	inputs   [][]Input
 	names    []string
 	infos    map[string]tensor.Info
@@ -204,7 +203,6 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 	if t, ok := c.measured(name); ok {
 		return t, nil
 	}
-	c.walk.give(c.now)
 	if c.now = nil; c.layer == len(c.inputs) {
 		return tensor.Tensor{}, tensor.Missing(name)
 	}
@@ -224,7 +222,6 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 			c.progress(c.layer, len(c.inputs))
 		}
 	}
-	tidy(c.memory)
 	t, ok := c.measured(name)
 	if !ok {
 		return t, tensor.Missing(name)
@@ -357,7 +354,7 @@ func (c *Calibration) Check(m *model.Model, weights tensor.Source) error {
 
 // read returns the statistics of an input as they were measured.
 func (c *Calibration) read(in Input) (*Statistics, error) {
-	s := newStatistics(in, solve.NewGram(in.Width))
+	s := newStatistics(in)
 	info := statisticsInfo(in)
 	if err := c.add(s.Gram, info[0].Name); err != nil {
 		return nil, err

@@ -3,8 +3,6 @@ package quantize
 import (
 	"fmt"
 	"slices"
-
-	"tune/quantize/solve"
 )
 
 // A Policy says what stands in for the statistics of an expert that has seen few tokens.
@@ -82,7 +80,7 @@ func (l *layerStatistics) together(name string) (*Statistics, error) {
 		return all, nil
 	}
 	first := slices.IndexFunc(l.inputs, func(in Input) bool { return in.Experts == name })
-	all := newStatistics(l.inputs[first], solve.NewGram(l.inputs[first].Width))
+	all := newStatistics(l.inputs[first])
 	for i, in := range l.inputs {
 		if in.Experts != name {
 			continue

@@ -195,7 +195,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("%w: nothing is known of %s", ErrCalibration, name)
 	}
-	tidy(s.o.Memory)
+	tidy(s.o.Memory > 0)
 	if s.input != i {
 		if err := s.prepare(i); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

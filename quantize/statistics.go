@@ -27,16 +27,16 @@ type Statistics struct {
 	Mean []float64 // magnitudes (Width)
 }
 
-func newStatistics(in Input, g *solve.Gram) *Statistics {
-	return &Statistics{in, g, make([]float64, in.Width)}
+func newStatistics(in Input) *Statistics {
+	return &Statistics{in, solve.NewGram(in.Width), make([]float64, in.Width)}
 }
 
 // measure runs layer l and returns the statistics of its inputs [from, to). With advance the hidden states become those after it.
-// They are valid until give.
 func (w *walk) measure(ctx context.Context, l int, inputs []Input, from, to int, t model.Trainable, advance bool) ([]*Statistics, error) {
+	tidy(w.budget.bounded) // earlier ones may be gone
 	var all []*Statistics
 	for _, in := range inputs[from:to] {
-		all = append(all, newStatistics(in, w.take(in.Width)))
+		all = append(all, newStatistics(in))
 	}
 	err := w.layer(ctx, l, t, advance, from, to, func(i int, x []float32, rows int) {
 		s := all[i-from]
@@ -65,7 +65,6 @@ func (w *walk) statistics(ctx context.Context, l int, inputs []Input, few Few) *
 		if i >= from && i < to {
 			return now[i-from], nil
 		}
-		w.give(now)
 		now, from = nil, 0
 		for _, to = range w.budget.passes(inputs) {
 			if i < to {
@@ -79,28 +78,6 @@ func (w *walk) statistics(ctx context.Context, l int, inputs []Input, few Few) *
 		}
 		return now[i-from], nil
 	}}
-}
-
-// take is a Gram matrix of zeros, one that was given back if there is one.
-func (w *walk) take(width int) *solve.Gram {
-	spare := w.grams[width]
-	if len(spare) == 0 {
-		return solve.NewGram(width)
-	}
-	g := spare[len(spare)-1]
-	w.grams[width] = spare[:len(spare)-1]
-	g.Reset()
-	return g
-}
-
-// give takes statistics back whose memory the next ones may use.
-func (w *walk) give(all []*Statistics) {
-	if w.grams == nil {
-		w.grams = map[int][]*solve.Gram{}
-	}
-	for _, s := range all {
-		w.grams[s.Width] = append(w.grams[s.Width], s.Gram)
-	}
 }
 
 // addMagnitudes adds |x| (rows, len(sums)) to sums, in the order of the rows.

@@ -12,7 +12,6 @@ import (
 	"tune/internal/hint"
 	"tune/internal/model"
 	"tune/kernels"
-	"tune/quantize/solve"
 )
 
 // Text is what a model is calibrated on: pieces of Length tokens, each a document of its own.
@@ -49,9 +48,8 @@ type walk struct {
 	budget   budget
 	batch    int // pieces that run at a time
 	x        store
-	store    *graph.Store          // of what runs
-	embedded bool                  // x holds hidden states
-	grams    map[int][]*solve.Gram // by width: that are used again
+	store    *graph.Store // of what runs
+	embedded bool         // x holds hidden states
 }
 
 // batchTokens is about how many tokens run at a time: enough for products at full speed, few enough for their activations.
