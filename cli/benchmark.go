@@ -11,11 +11,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"tune/data"
 	"tune/eval"
 	"tune/eval/ask"
 	"tune/eval/local"
-	"tune/eval/overlap"
 	"tune/eval/report"
 	"tune/eval/task"
 	"tune/internal/hint"
@@ -94,7 +92,11 @@ func (e *env) runBenchmark(c *cli.Context, r *recipes.Recipe, name string, show 
 	if err := b.open(c); err != nil {
 		return nil, err
 	}
-	trained, err := b.trainedOn(e.ctx)
+	j, err := b.job()
+	if err != nil {
+		return nil, err
+	}
+	trained, err := overlapsOf(e.ctx, r, j)
 	if err != nil {
 		return nil, err
 	}
@@ -214,46 +216,6 @@ func (b *benchmark) run(ctx context.Context, m ask.Model, side string, trained [
 		return nil, err
 	}
 	return report.Read(dir)
-}
-
-// trainedOn looks for the documents of the tasks in the training data.
-func (b *benchmark) trainedOn(ctx context.Context) ([]report.Overlap, error) {
-	j, err := b.job()
-	if err != nil {
-		return nil, err
-	}
-	var all []sought
-	for _, t := range j.Selection.Tasks {
-		docs, err := queries(t, j.Sources)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, sought{t.Name, overlap.New(docs, 0)})
-	}
-	base, err := openBase(b.recipe.Base, false)
-	if err != nil {
-		return nil, err
-	}
-	defer base.Close()
-	tok, err := base.Tokenizer()
-	if err != nil {
-		return nil, err
-	}
-	template, err := base.Template()
-	if err != nil {
-		return nil, err
-	}
-	s, err := data.Open(b.recipe.Data, data.Options{Split: "train", Seed: b.recipe.Seed, Tokenizer: tok, Vocab: base.Spec.V, Template: template, Cache: cacheDir()})
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	var names []string
-	for _, x := range b.recipe.Data.Train {
-		names = append(names, x.Path)
-	}
-	err = lookFor(ctx, s, all, func(ids []int32) string { return tok.Decode(ids, true) })
-	return overlapOf(strings.Join(names, ", "), all), err
 }
 
 // benchmarkFacts are the lines of a training's report about its benchmark.

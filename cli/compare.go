@@ -114,6 +114,7 @@ func (e *env) compared(c *cli.Context, name string) (*report.Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	tellTraining(e.ctx, base, adapter, j, out.Results)
 	return report.NewRun(name, out.Results, out.Samples)
 }
 

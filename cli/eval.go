@@ -217,6 +217,9 @@ func (e *env) evalRun(c *cli.Context) error {
 		return err
 	}
 	show.end()
+	if c.String("endpoint") == "" {
+		tellTraining(e.ctx, c.String("base"), c.String("adapter"), j, out.Results)
+	}
 	if dir := c.String("output"); dir != "" {
 		samples := out.Samples
 		if !c.Bool("log-samples") {
@@ -311,6 +314,9 @@ func writeEvent(w io.Writer, kind string, v any) {
 func (e *env) evalPrint(c *cli.Context, r *scores.Results, m *evalModel) error {
 	for _, n := range r.Tune.Notes {
 		fmt.Fprintln(e.stderr, "note:", n)
+	}
+	for _, o := range r.Tune.Trained {
+		fmt.Fprintln(e.stderr, "note:", o)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Tune.Tasks)) {
 		f := r.Tune.Tasks[name]
