@@ -164,3 +164,18 @@ func FuzzFromSentencePiece(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFromTiktoken: foreign ranks give a tokenizer or an error.
+func FuzzFromTiktoken(f *testing.F) {
+	f.Add([]byte("YQ== 0\nYg== 1\nYWI= 2\n"))
+	f.Add([]byte("YQ== 0\r\nYQ== 1\r\n"))
+	f.Add([]byte("YQ== -1\n! 2\nYQ==\n 9223372036854775807\n"))
+	f.Add([]byte(""))
+	f.Fuzz(func(t *testing.T, ranks []byte) {
+		if tk, err := FromTiktoken(ranks, nil); err == nil {
+			if e, err := tk.Encode("ab é\u0301 a", Options{AddSpecial: true}); err == nil {
+				tk.Decode(e.IDs, true)
+			}
+		}
+	})
+}
