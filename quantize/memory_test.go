@@ -128,8 +128,8 @@ func memoryChild(dir string) error {
 	}
 	defer cal.Close()
 	po := PackedOptions{Scheme: packed.Options{Format: "gptq"}, Loader: "vllm"}
-	if m.L > 40 { // solving for every tenth layer is enough, the others are copied
-		po.Ignore = append(po.Ignore, regexp.MustCompile(`layers\.\d*[1-9]\.`))
+	if m.L > 100 { // solving for layers 0 and 100 is enough, the others are copied
+		po.Ignore = append(po.Ignore, regexp.MustCompile(`layers\.([1-9]|\d\d|1[1-9]\d|10[1-9])\.`))
 	}
 	p, err := PlanPacked(c, nil, po)
 	if err != nil {

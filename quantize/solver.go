@@ -195,12 +195,12 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("%w: nothing is known of %s", ErrCalibration, name)
 	}
-	tidy(s.o.Memory > 0)
 	if s.input != i {
 		if err := s.prepare(i); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	tidy(s.o.Memory > 0) // the matrix before this one
 	t, err := s.Weights.Tensor(name + ".weight")
 	if err != nil {
 		return nil, err
@@ -243,6 +243,7 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 // prepare makes what the linears of an input share.
 func (s *Solver) prepare(i int) error {
 	s.now, s.factor, s.hessian = nil, nil, nil
+	tidy(s.o.Memory > 0)
 	in, tokens, policy, err := s.stats.of(i)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package solve
 
 import (
 	"math"
+	"slices"
 
 	"tune/kernels"
 )
@@ -54,9 +55,10 @@ func (g *Ints) Refine(w []float32, h *Hessian, sweeps int, pool *kernels.Pool) {
 			})
 		}
 		codes()
+		var m scaleMove
 		for range sweeps {
 			for k := range columns {
-				g.moveScales(first, rows, k, columns[k], r, h, pool)
+				g.moveScales(&m, first, rows, k, columns[k], r, h, pool)
 			}
 			codes()
 		}
@@ -109,10 +111,16 @@ func (g *Ints) moveCodes(row, rows int, r []float32, h *Hessian) {
 	}
 }
 
+// scaleMove is the memory of moveScales, which is used again for every group.
+type scaleMove struct{ hk, c, step, scratch []float32 }
+
+func resized(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }
+
 // moveScales moves the scales of one group of some rows with residuals r (rows, n).
-func (g *Ints) moveScales(first, rows, k int, columns []int, r []float32, h *Hessian, pool *kernels.Pool) {
+func (g *Ints) moveScales(move *scaleMove, first, rows, k int, columns []int, r []float32, h *Hessian, pool *kernels.Pool) {
 	n, m := g.in, len(columns)
-	hk, c, step := make([]float32, m*n), make([]float32, rows*m), make([]float32, rows*n)
+	move.hk, move.c, move.step = resized(move.hk, m*n), resized(move.c, rows*m), resized(move.step, rows*n)
+	hk, c, step := move.hk, move.c, move.step
 	for i, j := range columns {
 		copy(hk[i*n:], h.h[j*n:(j+1)*n])
 	}
@@ -122,7 +130,8 @@ func (g *Ints) moveScales(first, rows, k int, columns []int, r []float32, h *Hes
 		}
 	}
 	p := &kernels.Product{M: rows, K: m, A: c, Exact: true, Outs: []kernels.Out{{N: n, C: step, B: kernels.Floats(hk, m, n), Rowwise: true}}}
-	pool.MatMul(p, make([]float32, p.Scratch()))
+	move.scratch = resized(move.scratch, p.Scratch())
+	pool.MatMul(p, move.scratch)
 	pool.Run(rows, func(_, i int) {
 		ri, si := r[i*n:(i+1)*n], step[i*n:(i+1)*n]
 		pull, curve := 0.0, 0.0
