@@ -240,3 +240,25 @@ func TestShuffledReadsOnce(t *testing.T) {
 		t.Errorf("%d rows, %d bytes read of %d, want at most %d; %d rows named by bytes, %d by lines", s.Stats().Rows, count.n, len(text), most, keys[true], keys[false])
 	}
 }
+
+// TestChunksOfLongRows draws few rows at once when they are long: documents and conversations.
+func TestChunksOfLongRows(t *testing.T) {
+	long := strings.Repeat("the cat ", 1<<17) // 1 MiB
+	one := fmt.Sprintf("{\"text\":%q}\n", long)
+	chats := fmt.Sprintf("{\"messages\":[{\"role\":\"user\",\"content\":%q},{\"role\":\"assistant\",\"content\":\"x\"}]}\n", long)
+	for name, line := range map[string]string{"text": one, "messages": chats} {
+		c := Default()
+		c.Train = Sources{{Path: write(t, "a.jsonl", strings.Repeat(line, 20))}}
+		s := open(t, c, "train")
+		var sizes []int
+		r := &reader{source: s.sources[0], order: fileOrder, passes: 1}
+		err := r.chunks(t.Context(), func(chunk []drawn) error {
+			sizes = append(sizes, len(chunk))
+			return nil
+		})
+		r.close()
+		if want := []int{8, 8, 4}; err != nil || !reflect.DeepEqual(sizes, want) {
+			t.Errorf("%s: chunks of %v rows of a megabyte, want %v, %v", name, sizes, want, err)
+		}
+	}
+}

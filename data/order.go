@@ -231,17 +231,17 @@ func (r *reader) counted(st *Stats) {
 	r.filtered, r.duplicates = 0, 0
 }
 
-// chunks calls f for the rows that are left, chunkRows at a time.
+// chunks calls f for the rows that are left, up to chunkRows and about chunkBytes at a time.
 func (r *reader) chunks(ctx context.Context, f func([]drawn) error) error {
 	for done := false; !done; {
 		var chunk []drawn
-		for len(chunk) < chunkRows && !done {
+		for bytes := 0; len(chunk) < chunkRows && bytes < chunkBytes && !done; {
 			d, ok, err := r.next()
 			if err != nil {
 				return err
 			}
 			if done = !ok; ok {
-				chunk = append(chunk, d)
+				chunk, bytes = append(chunk, d), bytes+d.size()
 			}
 		}
 		if ctx.Err() != nil {

@@ -97,6 +97,45 @@ func (r row) json(name string) (_ []byte, ok bool, err error) {
 	return b, true, nil
 }
 
+// size is about how many bytes the row takes. It depends on the row alone, not on the batch that it is read in.
+func (r row) size() (n int) {
+	defer func() {
+		if recover() != nil { // a damaged value is an error where it is read
+			n = 0
+		}
+	}()
+	for _, a := range r.Columns() {
+		n += sizeOf(a, r.i, r.i+1)
+	}
+	return n
+}
+
+func sizeOf(a arrow.Array, from, to int) (n int) {
+	const word = 8
+	if from >= to {
+		return 0
+	}
+	switch a := a.(type) {
+	case array.BinaryLike: // texts too; they lie one behind another
+		return int(a.ValueOffset64(to-1)-a.ValueOffset64(from)) + a.ValueLen(to-1)
+	case array.ViewLike:
+		for i := from; i < to; i++ {
+			n += a.ValueHeader(i).Len()
+		}
+		return n
+	case array.ListLike:
+		begin, _ := a.ValueOffsets(from)
+		_, end := a.ValueOffsets(to - 1)
+		return sizeOf(a.ListValues(), int(begin), int(end))
+	case *array.Struct:
+		for j := range a.NumField() {
+			n += sizeOf(a.Field(j), from, to)
+		}
+		return n
+	}
+	return word * (to - from)
+}
+
 // ints returns a column that is a list of integers.
 func (r row) ints(name string) (_ []int32, ok bool, err error) {
 	defer guard("column "+name, &err)

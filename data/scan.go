@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"errors"
+	"slices"
 )
 
 // Scanned is a row as Scan reports it.
@@ -28,6 +29,12 @@ type walked struct {
 	sketch   *signature
 }
 
+// When only the first rows of a source are walked through, firstTokens of them are enough, and they are looked at firstStep at a time.
+const (
+	firstTokens = 1 << 20
+	firstStep   = 16
+)
+
 // walk goes through the rows of each source, its first ones when most is above 0. near, when it is set, sketches them.
 func (s *Stream) walk(ctx context.Context, most int, near *minHash, visit func(walked) bool) error {
 	detailed := *s
@@ -37,25 +44,22 @@ func (s *Stream) walk(ctx context.Context, most int, near *minHash, visit func(w
 			o = o.original
 		}
 		r := &reader{source: o, order: fileOrder, passes: 1}
-		seen, stop := 0, false
+		seen, tokens, stop := 0, 0, false
 		err := r.chunks(ctx, func(chunk []drawn) error {
+			step := chunkRows
 			if most > 0 {
-				chunk = chunk[:min(len(chunk), most-seen)]
+				chunk, step = chunk[:min(len(chunk), most-seen)], firstStep
 			}
-			seen += len(chunk)
-			out := make([]walked, len(chunk))
-			parallel(len(chunk), func(i int) {
-				if out[i] = detailed.look(chunk[i]); near != nil {
-					out[i].sketch = near.sketch(out[i].item)
+			for part := range slices.Chunk(chunk, step) {
+				for _, x := range detailed.lookAll(part, near) {
+					if stop = !visit(x); stop {
+						return errStop
+					}
+					seen, tokens = seen+1, tokens+x.Example.size()
 				}
-			})
-			for _, x := range out {
-				if stop = !visit(x); stop {
+				if most > 0 && (seen == most || tokens >= firstTokens) {
 					return errStop
 				}
-			}
-			if most > 0 && seen == most {
-				return errStop
 			}
 			return nil
 		})
@@ -68,6 +72,17 @@ func (s *Stream) walk(ctx context.Context, most int, near *minHash, visit func(w
 		}
 	}
 	return nil
+}
+
+// lookAll looks at rows on all processors.
+func (s *Stream) lookAll(rows []drawn, near *minHash) []walked {
+	out := make([]walked, len(rows))
+	parallel(len(rows), func(i int) {
+		if out[i] = s.look(rows[i]); near != nil {
+			out[i].sketch = near.sketch(out[i].item)
+		}
+	})
+	return out
 }
 
 // look reads a row and tokenizes it.

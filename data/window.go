@@ -19,6 +19,8 @@ const (
 	// chunkRows are drawn and tokenized together; a window ends at a multiple of it, so its end does not depend on the
 	// number of threads.
 	chunkRows = 256
+	// chunkBytes ends a chunk of long rows earlier, so that books take no more memory than chats do.
+	chunkBytes = 8 << 20
 )
 
 // window is a part of an epoch that is ordered and packed as a whole.
@@ -189,7 +191,7 @@ func (l *loader) fill(ctx context.Context, w *window) ([]encoded, error) {
 // draw draws the next chunk of rows; last says that the epoch ends with it.
 func (l *loader) draw() (chunk []drawn, last bool, _ error) {
 	random := rng.New(l.s.options.Seed, "data/mix").Sub(uint64(l.state.Epoch))
-	for len(chunk) < chunkRows {
+	for bytes := 0; len(chunk) < chunkRows && bytes < chunkBytes; {
 		i := l.choose(random.Float64(l.state.Draws))
 		if i < 0 {
 			return chunk, true, nil
@@ -203,7 +205,7 @@ func (l *loader) draw() (chunk []drawn, last bool, _ error) {
 			return chunk, true, nil
 		}
 		if ok {
-			chunk = append(chunk, d)
+			chunk, bytes = append(chunk, d), bytes+d.size()
 		}
 	}
 	return chunk, false, nil
