@@ -129,7 +129,7 @@ func (b *bencher) eachModel(f func(*bencher, Model, *model.Model) error, int8 bo
 			if !int8 {
 				continue
 			}
-			if x, err = model.New(m.Base, model.Options{Int8: model.AllInt8}); err != nil {
+			if x, err = model.New(m.Base, model.Options{Int8: true}); err != nil {
 				return err
 			}
 			if !x.Integers() {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/internal/hint"
 	"tune/internal/model"
 	"tune/kernels"
 	"tune/lora"
@@ -29,9 +30,8 @@ type running struct {
 	trained model.Trained // nil without an adapter
 }
 
-// load opens the model of modelFlags, for text or for numbers. Positional arguments may say precision=f32, as recipes do; others are
-// refused.
-func load(c *cli.Context, text bool) (*running, error) {
+// load opens the model of modelFlags. Positional arguments may say precision=f32, as recipes do; others are refused.
+func load(c *cli.Context) (*running, error) {
 	precision := c.String("precision")
 	pairs, others := overrides(c.Args().Slice())
 	if len(others) > 0 {
@@ -44,7 +44,7 @@ func load(c *cli.Context, text bool) (*running, error) {
 		}
 		precision = value
 	}
-	o, err := computing(c, precision, text)
+	o, err := computing(c, precision)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +61,14 @@ func load(c *cli.Context, text bool) (*running, error) {
 }
 
 func (r *running) start(adapter string, o model.Options) (err error) {
-	if r.model, err = model.New(r.base, o); err != nil || adapter == "" {
+	if r.model, err = model.New(r.base, o); err != nil {
 		return err
+	}
+	if o.Int8 && !r.model.Integers() {
+		return hint.Errorf("use another precision, or a quantized form of the model", "precision: int8 multiplies weights that are stored as codes, found none in %s", r.base.Path)
+	}
+	if adapter == "" {
+		return nil
 	}
 	a, err := lora.Load(adapter, r.model)
 	if err != nil {

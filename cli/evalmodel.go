@@ -107,7 +107,7 @@ func openEvalModel(c *cli.Context) (_ *evalModel, err error) {
 }
 
 func (m *evalModel) local(c *cli.Context) error {
-	o, err := computing(c, c.String("precision"), false)
+	o, err := computing(c, c.String("precision"))
 	if err != nil {
 		return err
 	}

@@ -42,14 +42,11 @@ the same answer; without --temperature the likeliest token is taken.`,
 			if c.IsSet("system") && !c.Bool("chat") {
 				return usagef(c, "--system needs --chat")
 			}
-			r, err := load(c, true)
+			r, err := load(c)
 			if err != nil {
 				return err
 			}
 			defer r.close()
-			if r.model.Integers() {
-				fmt.Fprintln(e.stderr, "precision: int8, activations are rounded to 8 bits where weights are codes; --precision bf16 and f32 do without")
-			}
 			engine, err := infer.New(r.model, r.trained, r.pool)
 			if err != nil {
 				return err

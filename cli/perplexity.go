@@ -66,7 +66,7 @@ type perplexityReport struct {
 }
 
 func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
-	o, err := computing(c, c.String("precision"), false)
+	o, err := computing(c, c.String("precision"))
 	if err != nil {
 		return nil, err
 	}

@@ -18,21 +18,15 @@ func exactFlag(c *cli.Context) (bool, error) {
 	}
 }
 
-// computing is how a model multiplies under a --precision. Integers are taken where they are asked for; under auto also where a command
-// writes text rather than numbers (text) and they gain much.
-func computing(c *cli.Context, precision string, text bool) (model.Options, error) {
+// computing is how a model multiplies under a --precision. Integers are taken only where they are asked for: they change answers.
+func computing(c *cli.Context, precision string) (model.Options, error) {
 	switch precision {
-	case "auto":
-		if text {
-			return model.Options{Int8: model.FastInt8}, nil
-		}
-		return model.Options{}, nil
-	case "bf16":
+	case "auto", "bf16":
 		return model.Options{}, nil
 	case "f32":
 		return model.Options{Exact: true}, nil
 	case "int8":
-		return model.Options{Int8: model.AllInt8}, nil
+		return model.Options{Int8: true}, nil
 	}
 	return model.Options{}, usagef(c, "precision: expected auto, bf16, f32 or int8, found %q", precision)
 }

@@ -29,7 +29,7 @@ before it (the first has none), minus their mean, and the number of tokens. Text
 			&cli.StringFlag{Name: "input", Required: true, Usage: "`FILE` of JSON lines, - for standard input"},
 			&cli.StringFlag{Name: "output", Value: "-", Usage: "`FILE` to write, - for standard output"}),
 		Action: func(c *cli.Context) error {
-			r, err := load(c, false)
+			r, err := load(c)
 			if err != nil {
 				return err
 			}

@@ -76,14 +76,6 @@ func (c *Codec) Integer() bool {
 	return ok
 }
 
-// IntegersPay tells whether integer products gain much on this CPU: with AVX2 those of codes of up to six bits take half of the time of
-// float32 ones, those of eight bits nine tenths, unless there is no float32 kernel for the type. AVX-512 multiplies as fast in bf16 as
-// AVX2 does in integers, and without assembly neither is fast.
-func (c *Codec) IntegersPay() bool {
-	x, ok := intCodecOf(c)
-	return ok && Level() == "avx2" && (x.kind != &codes8 || fusedFor(c) == nil)
-}
-
 // integer tells whether an Out is multiplied in integers.
 func (x *Product) integer(o *Out) bool {
 	if !o.B.Int8 || x.Exact || x.TransA || o.Rowwise || x.K == 0 || x.K%intGroup != 0 || x.K%o.B.Block != 0 {

@@ -34,8 +34,8 @@ func (x *Model) hash() (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "local %d\nweights %s\nspec %+v\n", generation, weights, x.m.Spec)
 	fmt.Fprintf(h, "kernels %s exact %v context %d truncate %v day %s\n", kernels.Level(), x.o.Exact, x.o.Context, x.o.Truncate, x.o.Day.Format("2006-01-02"))
-	if x.o.Int8 != model.NoInt8 {
-		fmt.Fprintln(h, "int8", x.o.Int8)
+	if x.o.Int8 {
+		fmt.Fprintln(h, "int8")
 	}
 	for _, part := range [][]byte{x.tok.JSON(), x.tok.ConfigJSON(), []byte(x.c.ChatTemplate())} {
 		fmt.Fprintf(h, "%d\n", len(part))

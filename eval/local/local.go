@@ -22,9 +22,9 @@ import (
 type Options struct {
 	Name     string // what the user called the model; "": the checkpoint's path
 	Exact    bool   // float32 products
-	Int8     model.Int8
-	Context  int  // tokens the model may see; 0: as many as it was made for
-	Truncate bool // leave out the beginning of a context that is too long, and count it, instead of failing
+	Int8     bool   // integer products where weights are codes
+	Context  int    // tokens the model may see; 0: as many as it was made for
+	Truncate bool   // leave out the beginning of a context that is too long, and count it, instead of failing
 	// Day is what chat templates that ask for the date are told; zero: 26 July 2024. The clock must not decide an answer.
 	Day time.Time
 }

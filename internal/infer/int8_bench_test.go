@@ -28,7 +28,7 @@ func BenchmarkIntegers(b *testing.B) {
 		defer pool.Close()
 		var run [2]map[string]func() int // does something and tells how many tokens
 		for i := range run {
-			m, err := model.New(c, model.Options{Int8: []model.Int8{model.NoInt8, model.AllInt8}[i]})
+			m, err := model.New(c, model.Options{Int8: i == 1})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -15,7 +15,7 @@ import (
 )
 
 // stored opens the built-in base model with its matrices stored as a type.
-func stored(t *testing.T, as qtype.Type, int8 model.Int8) *model.Model {
+func stored(t *testing.T, as qtype.Type, int8 bool) *model.Model {
 	t.Helper()
 	c, err := model.OpenFS(os.DirFS(filepath.Join(testkit.Root(t), "recipes", "base")), "builtin:lex-5m")
 	if err != nil {
@@ -41,16 +41,13 @@ const mostKL = 4e-3
 // TestIntegers: with integer products the logits are others, but hardly, whether a text is read at once, token by token or in a batch; and a
 // model whose weights are no codes has none.
 func TestIntegers(t *testing.T) {
-	if stored(t, qtype.BF16, model.AllInt8).Integers() {
+	if stored(t, qtype.BF16, true).Integers() {
 		t.Error("a bf16 model multiplies integers")
-	}
-	if fast := stored(t, qtype.Q8_0, model.FastInt8).Integers() || stored(t, qtype.Q4_1, model.FastInt8).Integers() != (kernels.Level() == "avx2"); fast {
-		t.Error("FastInt8 takes what it should not")
 	}
 	for _, as := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q6_K, qtype.IQ4_NL, qtype.MXFP4} {
 		for _, with := range []func(*model.Model) model.Trained{nil, adapter(t)} {
 			var logits [2][][]float32
-			for i, int8 := range []model.Int8{model.NoInt8, model.AllInt8} {
+			for i, int8 := range []bool{false, true} {
 				m := stored(t, as, int8)
 				pool := kernels.NewPool(2)
 				defer pool.Close()
@@ -90,7 +87,7 @@ func divergence(p, q []float32) (kl float64) {
 // TestIntegersAlone: with integer products too, what a text scores and how a prompt is continued does not depend on what else is asked, nor on
 // the workers.
 func TestIntegersAlone(t *testing.T) {
-	m := stored(t, qtype.Q4_1, model.AllInt8)
+	m := stored(t, qtype.Q4_1, true)
 	var batches []*Batch
 	for _, workers := range []int{1, 3} {
 		pool := kernels.NewPool(workers)

@@ -21,22 +21,9 @@ type Options struct {
 	Rounded bool
 	// Lazy leaves matrices in the checkpoint until Load, for work that goes layer by layer.
 	Lazy bool
-	Int8 Int8
-}
-
-// Int8 says which products with weights that are stored as codes round their other operand to 8 bits and multiply integers: faster and
-// less exact. Such a model is not trained.
-type Int8 int
-
-const (
-	NoInt8   Int8 = iota
-	FastInt8      // those that gain much by it on this CPU
-	AllInt8       // all that can
-)
-
-// takes tells whether a matrix is multiplied in integers.
-func (i Int8) takes(x *kernels.Matrix) bool {
-	return i == AllInt8 && x.Integer() || i == FastInt8 && x.IntegersPay()
+	// Int8 lets products with weights that are stored as codes round their other operand to 8 bits and multiply integers: faster and less
+	// exact. Such a model is not trained.
+	Int8 bool
 }
 
 // Model is a decoder with frozen weights, ready to become part of graphs. It does not change, but for Load and Unload.
@@ -50,7 +37,7 @@ type Model struct {
 	vectors  map[string][]float32
 	lazy     tensor.Source // of the matrices that Load reads; nil: all are here
 	loaded   map[string]tensor.Tensor
-	products Int8
+	int8     bool
 }
 
 // Tap are observers: they see nodes while a graph is built and may add outputs that depend on them. All may be nil.
@@ -64,7 +51,7 @@ type Tap struct {
 // New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong
 // shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
 func New(c *Checkpoint, o Options) (*Model, error) {
-	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, products: o.Int8, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, int8: o.Int8, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
 	freqs, factor := m.Rope.Frequencies(m.D)
 	m.rope = nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)} // one for all layers: a graph computes the angles of a table once
 	if c.Weights == nil {
@@ -138,7 +125,7 @@ func (m *Model) take(t tensor.Tensor) error {
 	if err != nil {
 		return err
 	}
-	x.Int8 = m.products.takes(&x)
+	x.Int8 = m.int8 && x.Integer()
 	m.matrices[t.Name] = x
 	return nil
 }
