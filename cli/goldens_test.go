@@ -70,7 +70,7 @@ func TestGoldenRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow := g.DType == "bfloat16" || len(g.LogProbs) == 0 || g.Shots > 0 && g.Task != "mmlu_astronomy" // the same requests as in float32; long texts
-		if g.Documents.Effective == 0 || slow && !*full { // no run, but its speed or a perplexity
+		if g.Documents.Effective == 0 || slow && !*full {                                                  // no run, but its speed or a perplexity
 			continue
 		}
 		ran++
