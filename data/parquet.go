@@ -209,7 +209,7 @@ func canExpand(codec format.CompressionCodec, size, full int64) bool {
 
 // readPageHeader decodes the header at a position and returns its length.
 func readPageHeader(f io.ReaderAt, pos, end int64) (*format.PageHeader, int64, error) {
-	for _, room := range []int64{512, 1 << 20} { // statistics can make a header long
+	for _, room := range []int64{512, 1 << 20, maxRow} { // statistics hold whole values, the least and the greatest
 		buf := make([]byte, min(room, end-pos))
 		if _, err := f.ReadAt(buf, pos); err != nil {
 			return nil, 0, err
@@ -220,7 +220,7 @@ func readPageHeader(f io.ReaderAt, pos, end int64) (*format.PageHeader, int64, e
 		if err == nil {
 			return &h, int64(len(buf) - r.Len()), nil
 		}
-		if int64(len(buf)) < room || room > 512 {
+		if int64(len(buf)) < room {
 			return nil, 0, err
 		}
 	}

@@ -2,6 +2,7 @@ package data
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/parquet-go/parquet-go"
 
 	"tune/internal/testkit"
 )
@@ -185,4 +188,24 @@ func TestParquetRefusesExpansion(t *testing.T) {
 		t.Fatal("no error")
 	}
 	t.Log(err)
+}
+
+// TestParquetLongStatistics reads a file whose page header holds the least and the greatest of values of a megabyte.
+func TestParquetLongStatistics(t *testing.T) {
+	type long struct {
+		Text string `parquet:"text"`
+	}
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[long](&b, parquet.DataPageStatistics(true))
+	rows := []long{{strings.Repeat("a", 1<<20)}, {strings.Repeat("b", 1<<20)}}
+	if _, err := w.Write(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readAll(write(t, "a.parquet", b.String()), Config{})
+	if err != nil || len(got) != 2 {
+		t.Errorf("%d rows, %v", len(got), err)
+	}
 }
