@@ -19,7 +19,7 @@ const (
 	tileRows  = 6
 	tileCols  = 64 // columns of a tile at most, a multiple of 16
 	// paddedKeys is blockKeys rounded up to whole tiles: the rows of the accumulators of dK and dV.
-	paddedKeys = (blockKeys + tileRows - 1) / tileRows * tileRows
+	paddedKeys = blockKeys + tileRows // the keys in sight begin at any multiple of 16 and are rounded up to tiles from there
 )
 
 // blocks is one attention call cut into blocks.

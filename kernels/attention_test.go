@@ -198,3 +198,20 @@ func TestAttentionAllocations(t *testing.T) {
 		t.Errorf("%v allocations", got)
 	}
 }
+
+// TestAttentionHalfBlock: a block of queries that sees the second half of a block of keys alone, the first half of which others see. Six rows
+// of keys at a time reach further past the block's end from there than from its beginning.
+func TestAttentionHalfBlock(t *testing.T) {
+	pool := NewPool(2)
+	defer pool.Close()
+	eachLevel(t, func(t *testing.T) {
+		start := make([]int32, 192)
+		for i := range start {
+			start[i] = int32(64 + i/96*32) // queries 96 and on, keys 64 to 127: from 96 on
+			if i < 64 {
+				start[i] = 0
+			}
+		}
+		testAttention(t, pool, Attention{H: 2, K: 1, D: 64, Scale: 0.2, Exact: true}, start, tolAttention)
+	})
+}
