@@ -10,7 +10,6 @@ import (
 	"tune/eval"
 	"tune/eval/overlap"
 	"tune/eval/report"
-	"tune/internal/chat"
 	"tune/recipes"
 )
 
@@ -33,11 +32,9 @@ func overlapsOf(ctx context.Context, r *recipes.Recipe, j *eval.Job) ([]report.O
 	if err != nil {
 		return nil, err
 	}
-	var template *chat.Template
-	if text := base.ChatTemplate(); text != "" {
-		if template, err = chat.Parse(text); err != nil {
-			return nil, fmt.Errorf("%s: chat template: %w", r.Base, err)
-		}
+	template, err := base.Template()
+	if err != nil {
+		return nil, err
 	}
 	s, err := data.Open(r.Data, data.Options{Split: "train", Seed: r.Seed, Tokenizer: tok, Vocab: base.Spec.V, Template: template, Cache: cacheDir()})
 	if err != nil {

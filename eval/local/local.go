@@ -105,15 +105,11 @@ func (x *Model) Render(talk []ask.Message, prefill bool) (string, error) {
 }
 
 func (x *Model) parseTemplate() (*chat.Template, error) {
-	source := x.c.ChatTemplate()
-	if source == "" {
-		return nil, hint.Errorf("evaluate it without the template, or use a model made for conversations", "%s: the model has no chat template", x.o.Name)
+	t, err := x.c.Template()
+	if err == nil && t == nil {
+		err = hint.Errorf("evaluate it without the template, or use a model made for conversations", "%s: the model has no chat template", x.o.Name)
 	}
-	t, err := chat.Parse(source)
-	if err != nil {
-		return nil, fmt.Errorf("%s: chat template: %w", x.o.Name, err)
-	}
-	return t, nil
+	return t, err
 }
 
 // block is how many requests are made tokens of at a time: those of a large task are too many to hold.

@@ -125,42 +125,56 @@ func (d *dot) function() {
 	for r := range d.m * d.chains {
 		d.i("VXORPS Y%d, Y%d, Y%d", r, r, r)
 	}
-	unroll := 1
-	if d.values == 32 {
-		unroll = 2
-		d.i("SUBQ $2, CX; JLT odd")
-	}
-	d.label("loop")
-	for at := 0; at < unroll*d.size; at += 64 { // the CPU alone stays behind
-		d.i("PREFETCHT0 %d(SI)", ahead+at)
-	}
-	for u := range unroll {
+	d.blocks(d.values, d.size, func(u int) {
 		d.at, d.atX = u*d.size, u*d.values
 		d.block(d)
-	}
-	d.at, d.atX = 0, 0
-	d.i("ADDQ $%d, SI; ADDQ $%d, DX", unroll*d.size, 4*unroll*d.values)
-	if unroll == 1 {
-		d.i("DECQ CX; JNZ loop")
-	} else {
-		d.i("SUBQ $2, CX; JGE loop")
-		d.label("odd")
-		d.i("ADDQ $2, CX; JZ sum")
-		d.block(d)
-		d.label("sum")
-	}
+	}, func(n int) {
+		d.i("ADDQ $%d, SI; ADDQ $%d, DX", n*d.size, 4*n*d.values)
+	})
 	for i := range d.m {
 		d.reduce(d.zmm, d.acc(i, 0), d.chains, 8)
-		if i == 0 {
-			d.i("MOVQ DI, AX")
-		}
-		d.i("VMOVSS X%d, (AX)", d.acc(i, 0))
-		if i < d.m-1 {
-			d.i("ADDQ ldy+8(FP), AX")
-		}
+		d.storeSum(i, d.m, d.acc(i, 0))
 	}
 	d.i("ADDQ $4, DI; MOVQ stride+40(FP), AX; ADDQ AX, w+32(FP); DECQ rows+56(FP); JNZ row")
 	d.ret()
+}
+
+// blocks is the loop over CX stored blocks at SI, two of 32 values at a time or one that is longer. block emits the one that lies u blocks on,
+// next goes on by n.
+func (a *asm) blocks(values, size int, block, next func(n int)) {
+	unroll := 1
+	if values == 32 {
+		unroll = 2
+		a.i("SUBQ $2, CX; JLT odd")
+	}
+	a.label("loop")
+	for at := 0; at < unroll*size; at += 64 { // the CPU alone stays behind
+		a.i("PREFETCHT0 %d(SI)", ahead+at)
+	}
+	for u := range unroll {
+		block(u)
+	}
+	next(unroll)
+	if unroll == 1 {
+		a.i("DECQ CX; JNZ loop")
+		return
+	}
+	a.i("SUBQ $2, CX; JGE loop")
+	a.label("odd")
+	a.i("ADDQ $2, CX; JZ sum")
+	block(0)
+	a.label("sum")
+}
+
+// storeSum stores lane 0 of register r as the sum of row i of m.
+func (a *asm) storeSum(i, m, r int) {
+	if i == 0 {
+		a.i("MOVQ DI, AX")
+	}
+	a.i("VMOVSS X%d, (AX)", r)
+	if i < m-1 {
+		a.i("ADDQ ldy+8(FP), AX")
+	}
 }
 
 // reduce adds the chains of one sum, then their lanes, into lane 0 of register r; t is free.

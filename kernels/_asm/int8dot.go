@@ -85,44 +85,17 @@ func (d *intDot) function() {
 	for r := range 8 {
 		d.i("VXORPS Y%d, Y%d, Y%d", r, r, r)
 	}
-	unroll := 1
-	if d.values == 32 {
-		unroll = 2
-		d.i("SUBQ $2, CX; JLT odd")
-	}
-	d.label("loop")
-	for at := 0; at < unroll*d.size; at += 64 {
-		d.i("PREFETCHT0 %d(SI)", ahead+at)
-	}
-	for u := range unroll {
+	d.blocks(d.values, d.size, func(u int) {
 		d.at, d.n = u*d.size, u
 		d.block(d)
-	}
-	d.at, d.n = 0, 0
-	next := func(n int) {
+	}, func(n int) {
 		groups := n * d.values / 32
 		d.i("ADDQ $%d, SI; ADDQ $%d, DX; ADDQ $%d, R14; ADDQ $%d, R15", n*d.size, n*d.values, 4*groups, 128/d.kind.group*groups)
-	}
-	next(unroll)
-	if unroll == 1 {
-		d.i("DECQ CX; JNZ loop")
-	} else {
-		d.i("SUBQ $2, CX; JGE loop")
-		d.label("odd")
-		d.i("ADDQ $2, CX; JZ sum")
-		d.block(d)
-		d.label("sum")
-	}
+	})
 	for i := range d.m {
 		d.i("VADDPS Y%d, Y%d, Y%d", 4+i, d.acc(i, 0), d.acc(i, 0))
 		d.reduce(false, d.acc(i, 0), d.chains, 11)
-		if i == 0 {
-			d.i("MOVQ DI, AX")
-		}
-		d.i("VMOVSS X%d, (AX)", d.acc(i, 0))
-		if i < d.m-1 {
-			d.i("ADDQ ldy+8(FP), AX")
-		}
+		d.storeSum(i, d.m, d.acc(i, 0))
 	}
 	d.i("ADDQ $4, DI; MOVQ stride+56(FP), AX; ADDQ AX, w+48(FP); DECQ rows+72(FP); JNZ row")
 	d.ret()
