@@ -203,21 +203,7 @@ func TestMixture(t *testing.T) {
 // writeMixture writes a mixture with GPTQ and reads it again: experts are quantized, routers are what they were.
 func writeMixture(t *testing.T, c *model.Checkpoint, m *model.Model, cal *Calibration, pool *kernels.Pool) {
 	group, out := 16, filepath.Join(t.TempDir(), "out")
-	po := PackedOptions{Scheme: packed.Options{Format: "compressed-tensors", Scheme: "W4A16", Group: &group}, Method: "gptq", Loader: "transformers"}
-	p, err := PlanPacked(c, nil, po)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := DefaultMethod()
-	o.Pool = pool
-	s, err := StartMethod(context.Background(), p, m, c.Weights, cal, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := p.Write(context.Background(), out, WriteOptions{}, s.Linear); err != nil {
-		t.Fatal(err)
-	}
+	writeMethod(t, out, c, m, cal, packed.Options{Format: "compressed-tensors", Scheme: "W4A16", Group: &group}, "gptq", pool)
 	q, err := model.Open(out)
 	if err != nil {
 		t.Fatal(err)

@@ -97,15 +97,11 @@ func memoryChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	c, err := model.Open(dir)
+	c, m, err := openLazy(dir)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	m, err := model.New(c, model.Options{Lazy: true})
-	if err != nil {
-		return err
-	}
 	if r.Started, err = resident(); err != nil {
 		return err
 	}

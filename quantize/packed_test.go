@@ -297,17 +297,26 @@ func TestPackedKilled(t *testing.T) {
 // solvedChild calibrates a model unless that is done, and writes it with AWQ and GPTQ.
 func solvedChild(source string) error { return solvedFolder(source, source+".out", 2, os.Stdout) }
 
+// openLazy opens a model that keeps no layer in memory. The checkpoint is to be closed.
+func openLazy(path string) (*model.Checkpoint, *model.Model, error) {
+	c, err := model.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := model.New(c, model.Options{Lazy: true})
+	if err != nil {
+		c.Close()
+	}
+	return c, m, err
+}
+
 // solvedFolder writes a folder with AWQ and GPTQ; it tells every part.
 func solvedFolder(source, out string, threads int, told io.Writer) error {
-	c, err := model.Open(source)
+	c, m, err := openLazy(source)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	m, err := model.New(c, model.Options{Lazy: true})
-	if err != nil {
-		return err
-	}
 	ids := make([]int32, 8*32)
 	for i := range ids {
 		ids[i] = int32((31*i + i*i%29) % m.V)
@@ -371,15 +380,11 @@ func TestDivergingActivations(t *testing.T) {
 			}
 		}
 	})
-	c, err := model.Open(source)
+	c, m, err := openLazy(source)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	m, err := model.New(c, model.Options{Lazy: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	_, err = Calibrate(context.Background(), filepath.Join(dir, "x.calib"), m, c.Weights, CalibrateOptions{Text: Text{make([]int32, 64), 32}})
 	if err == nil || !regexp.MustCompile(`layer 0, token \d+: expected finite activations, found [-+]?(Inf|NaN)`).MatchString(err.Error()) {
 		t.Errorf("%v", err)

@@ -40,15 +40,11 @@ func TestMethodsQuality(t *testing.T) {
 	input, calib := filepath.Join(dir, "bf16.gguf"), filepath.Join(dir, "x.calib")
 	smolLM2BF16(t, input)
 	ref, ids := openText(t, input, model.Options{Exact: true})
-	c, err := model.Open(input)
+	c, m, err := openLazy(input)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	m, err := model.New(c, model.Options{Lazy: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	pool := kernels.NewPool(0)
 	defer pool.Close()
 	text := Text{IDs: readIDs(t, c, "data/text/wikitext-2/valid.txt", 64*512), Length: 512}
@@ -62,8 +58,8 @@ func TestMethodsQuality(t *testing.T) {
 	defer cal.Close()
 	var cands []Side
 	for _, q := range qualityLimits {
-		out := filepath.Join(dir, q.method)
-		writeMethod(t, out, c, m, cal, q.format, q.method, pool)
+		group, out := 64, filepath.Join(dir, q.method)
+		writeMethod(t, out, c, m, cal, packed.Options{Format: q.format, Group: &group}, q.method, pool)
 		s, err := model.Open(out)
 		if err != nil {
 			t.Fatal(err)
@@ -88,11 +84,10 @@ func TestMethodsQuality(t *testing.T) {
 	}
 }
 
-// writeMethod quantizes to 4 bits in groups of 64.
-func writeMethod(t *testing.T, out string, c *model.Checkpoint, m *model.Model, cal *Calibration, format, method string, pool *kernels.Pool) {
+// writeMethod writes a folder of a scheme.
+func writeMethod(t *testing.T, out string, c *model.Checkpoint, m *model.Model, cal *Calibration, scheme packed.Options, method string, pool *kernels.Pool) {
 	t.Helper()
-	group := 64
-	po := PackedOptions{Scheme: packed.Options{Format: format, Group: &group}, Method: method, Loader: "transformers"}
+	po := PackedOptions{Scheme: scheme, Method: method, Loader: "transformers"}
 	p, err := PlanPacked(c, nil, po)
 	if err != nil {
 		t.Fatal(err)
