@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -386,7 +387,7 @@ func (e *env) evalShow(c *cli.Context) error {
 	if j.Shots != nil {
 		t.Shots = j.Shots
 	}
-	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", chat.JSON(t.Raw, 2, false), or(t.Licence(), "not known here"))
+	fmt.Fprintf(e.stdout, "%s\nlicence of the data: %s\n", chat.JSON(t.Raw, 2, false), cmp.Or(t.Licence(), "not known here"))
 	if len(j.Sources.Folders) == 0 {
 		fmt.Fprintln(e.stdout, "--data DIR shows the requests as well")
 		return nil
@@ -418,13 +419,6 @@ func (e *env) evalShow(c *cli.Context) error {
 		}
 	}
 	return nil
-}
-
-func or(s, unset string) string {
-	if s == "" {
-		return unset
-	}
-	return s
 }
 
 // evalValidate checks every task of files and, with data, that their requests can be made.

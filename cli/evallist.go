@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -34,7 +35,7 @@ func (e *env) evalList(c *cli.Context) error {
 	if err := checkFolders(c.StringSlice("data")); err != nil {
 		return err
 	}
-	list, err := e.list(l, or(c.Args().First(), "*"), task.Sources{Folders: c.StringSlice("data"), Files: map[string][]task.Doc{}})
+	list, err := e.list(l, cmp.Or(c.Args().First(), "*"), task.Sources{Folders: c.StringSlice("data"), Files: map[string][]task.Doc{}})
 	if err != nil {
 		return err
 	}

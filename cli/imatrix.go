@@ -115,14 +115,24 @@ func coverageText(out io.Writer, list []quantize.Coverage) error {
 			continue
 		}
 		if heading {
-			fmt.Fprint(w, "\nTENSOR\tEXPERTS\tUNSEEN\tFEWEST TOKENS\tMEDIAN\tMOST\tUNUSED COLUMNS\n")
+			fmt.Fprintf(w, "\nTENSOR\tEXPERTS\t%s\tUNUSED COLUMNS\n", seenHeading)
 			heading = false
 		}
-		counts := slices.Sorted(slices.Values(c.Counts))
-		n := len(counts)
-		fmt.Fprintf(w, "%s\t%d\t%d\t%g\t%g\t%g\t%d\n", c.Name, n, c.Unseen, counts[0], counts[n/2], counts[n-1], c.Dead)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\n", c.Name, len(c.Counts), seen(c.Counts), c.Dead)
 	}
 	return w.Flush()
+}
+
+// seenHeading is above what seen writes: how many experts no token reached, and the tokens of others.
+const seenHeading = "UNSEEN\tFEWEST TOKENS\tMEDIAN\tMOST"
+
+func seen[T int | float32](tokens []T) string {
+	counts := slices.Sorted(slices.Values(tokens))
+	n, unseen := len(counts), 0
+	for unseen < n && counts[unseen] == 0 {
+		unseen++
+	}
+	return fmt.Sprintf("%d\t%v\t%v\t%v", unseen, counts[0], counts[n/2], counts[n-1])
 }
 
 // chunks shows how many pieces of text are done.

@@ -301,14 +301,9 @@ func expertsText(out io.Writer, list []quantize.ExpertCoverage) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for i, c := range list {
 		if i == 0 {
-			fmt.Fprint(w, "EXPERTS\tNUMBER\tUNSEEN\tFEWEST TOKENS\tMEDIAN\tMOST\n")
+			fmt.Fprintf(w, "EXPERTS\tNUMBER\t%s\n", seenHeading)
 		}
-		counts := slices.Sorted(slices.Values(c.Tokens))
-		n, unseen := len(counts), 0
-		for unseen < n && counts[unseen] == 0 {
-			unseen++
-		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\n", c.Experts, n, unseen, counts[0], counts[n/2], counts[n-1])
+		fmt.Fprintf(w, "%s\t%d\t%s\n", c.Experts, len(c.Tokens), seen(c.Tokens))
 	}
 	return w.Flush()
 }

@@ -212,7 +212,7 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 	}
 	to, last := c.ends[0], len(c.ends) == 1
 	var err error
-	if c.now, err = c.walk.measure(c.ctx, c.layer, inputs, c.from, to, nil, last && c.layer+1 < len(c.inputs)); err != nil {
+	if c.now, err = c.walk.measure(c.ctx, c.layer, inputs, c.from, to, last && c.layer+1 < len(c.inputs)); err != nil {
 		return tensor.Tensor{}, err
 	}
 	if c.from, c.ends = to, c.ends[1:]; last {

@@ -32,13 +32,13 @@ func newStatistics(in Input) *Statistics {
 }
 
 // measure runs layer l and returns the statistics of its inputs [from, to). With advance the hidden states become those after it.
-func (w *walk) measure(ctx context.Context, l int, inputs []Input, from, to int, t model.Trainable, advance bool) ([]*Statistics, error) {
+func (w *walk) measure(ctx context.Context, l int, inputs []Input, from, to int, advance bool) ([]*Statistics, error) {
 	tidy(w.budget.bounded) // earlier ones may be gone
 	var all []*Statistics
 	for _, in := range inputs[from:to] {
 		all = append(all, newStatistics(in))
 	}
-	err := w.layer(ctx, l, t, advance, from, to, func(i int, x []float32, rows int) {
+	err := w.layer(ctx, l, nil, advance, from, to, func(i int, x []float32, rows int) {
 		s := all[i-from]
 		s.Gram.Add(x, rows, w.m.Exact, w.pool)
 		addMagnitudes(s.Mean, x, rows, w.pool)
@@ -73,7 +73,7 @@ func (w *walk) statistics(ctx context.Context, l int, inputs []Input, few Few) *
 			from = to
 		}
 		var err error
-		if now, err = w.measure(ctx, l, inputs, from, to, nil, false); err != nil {
+		if now, err = w.measure(ctx, l, inputs, from, to, false); err != nil {
 			return nil, err
 		}
 		return now[i-from], nil
