@@ -96,6 +96,10 @@ func (e *env) runBenchmark(c *cli.Context, r *recipes.Recipe, name string, show 
 	if err != nil {
 		return nil, err
 	}
+	gates, err := b.gates(j)
+	if err != nil {
+		return nil, err
+	}
 	trained, err := overlapsOf(e.ctx, r, j)
 	if err != nil {
 		return nil, err
@@ -116,20 +120,38 @@ func (e *env) runBenchmark(c *cli.Context, r *recipes.Recipe, name string, show 
 	if err != nil {
 		return nil, err
 	}
-	var gates []report.Gate
-	for _, text := range r.Eval.Gates {
-		g, err := report.ParseGate(text)
-		if err != nil {
-			return nil, err
-		}
-		gates = append(gates, g)
-	}
 	outcomes, err := report.Judge(gates, runs[1], comparison)
 	if err != nil {
 		return nil, err
 	}
 	x := &report.Report{Title: "Evaluation of " + name, Before: runs[0], After: runs[1], Comparison: comparison, Gates: outcomes}
 	return x, writeReportFiles(filepath.Join(r.Output, benchmarkDir), x)
+}
+
+// checkBenchmark finds what would stop a recipe's benchmark, before the hours of its training: unknown tasks, missing data, a base
+// without the template that is asked for, gates on metrics that there are not.
+func (e *env) checkBenchmark(r *recipes.Recipe, name string) error {
+	fetch, err := e.hubFetch(false)
+	if err != nil {
+		return err
+	}
+	b := &benchmark{recipe: r, name: name, model: &evalModel{}, fetch: fetch}
+	defer b.model.close()
+	j, err := b.job()
+	if err != nil {
+		return fmt.Errorf("eval: %w", err)
+	}
+	if _, err := b.gates(j); err != nil {
+		return fmt.Errorf("eval: %w", err)
+	}
+	base, err := b.model.open(r.Base, "", local.Options{})
+	if err != nil {
+		return err
+	}
+	if _, err := j.Plan(base); err != nil {
+		return fmt.Errorf("eval: %w", err)
+	}
+	return nil
 }
 
 // open opens the base, and the base with the adapter, or the merged model of a full training, as both were written.
@@ -180,6 +202,18 @@ func (b *benchmark) job() (*eval.Job, error) {
 		Version: strings.TrimSpace(readBuildInfo().Version + " " + readBuildInfo().Commit), Config: report.Config{Model: "local", ModelArgs: map[string]any{"recipe": b.name, "base": r.Base}}}
 	j.Selection, err = l.Select(r.Eval.Tasks)
 	return j, err
+}
+
+// gates are the recipe's, each on a task and a metric that the job has.
+func (b *benchmark) gates(j *eval.Job) (gates []report.Gate, err error) {
+	for _, text := range b.recipe.Eval.Gates {
+		g, err := report.ParseGate(text)
+		if err != nil {
+			return nil, err
+		}
+		gates = append(gates, g)
+	}
+	return gates, checkGates(gates, j.Selection)
 }
 
 func (b *benchmark) sources() task.Sources {

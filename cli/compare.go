@@ -66,6 +66,15 @@ func (e *env) compare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if names := taskNames(c); len(names) > 0 {
+		j, err := e.evalJob(c, names)
+		if err != nil {
+			return err
+		}
+		if err := checkGates(gates, j.Selection); err != nil {
+			return err
+		}
+	}
 	var sides [2]*report.Run
 	for i := range sides {
 		if sides[i], err = e.compared(c, c.Args().Get(i)); err != nil {
@@ -77,7 +86,7 @@ func (e *env) compare(c *cli.Context) error {
 
 // compared reads the results that an argument names, or asks the model that it names.
 func (e *env) compared(c *cli.Context, name string) (*report.Run, error) {
-	names := strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
+	names := taskNames(c)
 	if len(names) == 0 || report.IsResults(name) {
 		return report.Read(name)
 	}

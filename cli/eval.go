@@ -163,6 +163,11 @@ func (e *env) evalJob(c *cli.Context, names []string) (*eval.Job, error) {
 	return j, nil
 }
 
+// taskNames are those of --tasks.
+func taskNames(c *cli.Context) []string {
+	return strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 func (e *env) evalRun(c *cli.Context) error {
 	if err := checkEvalFlags(c); err != nil {
 		return err
@@ -177,7 +182,7 @@ func (e *env) evalRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	names := strings.FieldsFunc(c.String("tasks"), func(r rune) bool { return r == ',' || r == ' ' })
+	names := taskNames(c)
 	if len(names) == 0 {
 		return usageError{hint.Errorf("`tune eval ls` lists them", "expected --tasks")}
 	}
@@ -185,7 +190,7 @@ func (e *env) evalRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := checkGates(gates, j.Selection); err != nil {
+	if err := errors.Join(checkAlone(gates), checkGates(gates, j.Selection)); err != nil {
 		return err
 	}
 	if err := checkLock(c); err != nil {

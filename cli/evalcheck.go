@@ -74,7 +74,17 @@ func checkSamples(only map[string][]int, s *task.Selection) error {
 	return nil
 }
 
-// checkGates refuses gates that a run alone cannot decide, before it is made.
+// checkAlone refuses gates about a change where nothing is compared.
+func checkAlone(gates []scores.Gate) error {
+	for _, g := range gates {
+		if err := g.Alone(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkGates refuses, before anything is asked, gates on tasks or metrics that the run will not have.
 func checkGates(gates []scores.Gate, s *task.Selection) error {
 	var names []string
 	for _, t := range s.Tasks {
@@ -84,11 +94,11 @@ func checkGates(gates []scores.Gate, s *task.Selection) error {
 		names = append(names, g.Name)
 	}
 	for _, g := range gates {
-		if err := g.Alone(); err != nil {
-			return err
-		}
 		if !slices.Contains(names, g.Task) {
-			return hint.Errorf("asked are "+strings.Join(names, ", "), "gate %q: task %s is not among those of --tasks", g.Text, g.Task)
+			return hint.Errorf("asked are "+strings.Join(names, ", "), "gate %q: task %s is not among those asked", g.Text, g.Task)
+		}
+		if _, err := g.Pick(s.MetricKeys(g.Task)); err != nil {
+			return err
 		}
 	}
 	return nil

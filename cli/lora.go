@@ -66,6 +66,11 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 			return err
 		}
 	}
+	if len(r.Eval.Tasks) > 0 {
+		if err := e.checkBenchmark(r, name); err != nil {
+			return err
+		}
+	}
 	if err := j.load(); err != nil {
 		return err
 	}

@@ -81,6 +81,9 @@ func runPerplexity(e *env, c *cli.Context) (*perplexityReport, error) {
 			return nil, err
 		}
 		defer other.base.Close()
+		if err := s.SameVocabulary(other.Side); err != nil {
+			return nil, fmt.Errorf("kl-against: %w", err)
+		}
 	}
 	text, err := readText(c.String("data"))
 	if err != nil {

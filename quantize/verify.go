@@ -221,6 +221,14 @@ func DivergeAll(ctx context.Context, ref Side, cands []Side, ids []int32, pool *
 	return out, nil
 }
 
+// SameVocabulary is an error where predictions of s cannot be compared with those of ref.
+func (s Side) SameVocabulary(ref Side) error {
+	if a, b := ref.Model.V, s.Model.V; a != b {
+		return fmt.Errorf("vocabulary: expected %d tokens, found %d", a, b)
+	}
+	return nil
+}
+
 // openForwards prepares a reference and candidates of its vocabulary for pieces of n tokens.
 func openForwards(ref Side, cands []Side, n int, pool *kernels.Pool) (list []*forward, closeAll func(), err error) {
 	closeAll = func() {
@@ -229,8 +237,8 @@ func openForwards(ref Side, cands []Side, n int, pool *kernels.Pool) (list []*fo
 		}
 	}
 	for _, s := range slices.Concat([]Side{ref}, cands) {
-		if a, b := ref.Model.V, s.Model.V; a != b {
-			return list, closeAll, fmt.Errorf("vocabulary: expected %d tokens, found %d", a, b)
+		if err := s.SameVocabulary(ref); err != nil {
+			return list, closeAll, err
 		}
 		f, err := newForward(s.Model, s.Trained, n, pool, nil)
 		if err != nil {

@@ -173,21 +173,38 @@ func (g Gate) find(r *Run) (Score, error) {
 		names := slices.Sorted(maps.Keys(r.Results.Results))
 		return Score{}, hint.Errorf("it has "+strings.Join(names, ", "), "gate %q: %s has no task %s", g.Text, r.Path, g.Task)
 	}
-	var found []Score
 	var keys []string
 	for _, s := range scores.List {
-		if s.Metric == g.Metric && (g.Filter == "" || s.Filter == g.Filter) {
-			found = append(found, s)
+		keys = append(keys, s.Key())
+	}
+	i, err := g.Pick(keys)
+	if err != nil {
+		return Score{}, err
+	}
+	return scores.List[i], nil
+}
+
+// Pick is the place of the gate's metric among the metrics of its task, written as Score.Key writes them.
+func (g Gate) Pick(keys []string) (int, error) {
+	found := -1
+	var names []string
+	for _, k := range keys {
+		names = append(names, g.Task+"."+strings.TrimSuffix(k, ",none"))
+	}
+	for i, k := range keys {
+		metric, filter, _ := strings.Cut(k, ",")
+		if metric != g.Metric || g.Filter != "" && filter != g.Filter {
+			continue
 		}
-		keys = append(keys, g.Task+"."+strings.TrimSuffix(s.Key(), ",none"))
+		if found >= 0 {
+			return 0, hint.Errorf("name one of "+strings.Join(names, ", "), "gate %q: %s has %s under several filters", g.Text, g.Task, g.Metric)
+		}
+		found = i
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return Score{}, hint.Errorf("there are "+strings.Join(keys, ", "), "gate %q: %s has no metric %s", g.Text, g.Task, strings.TrimSuffix(g.Metric+","+g.Filter, ","))
+	if found < 0 {
+		return 0, hint.Errorf("there are "+strings.Join(names, ", "), "gate %q: %s has no metric %s", g.Text, g.Task, strings.TrimSuffix(g.Metric+","+g.Filter, ","))
 	}
-	return Score{}, hint.Errorf("name one of "+strings.Join(keys, ", "), "gate %q: %s has %s under several filters", g.Text, g.Task, g.Metric)
+	return found, nil
 }
 
 // value judges the number itself. All documents of a task are the benchmark; a part of them is a sample of it.

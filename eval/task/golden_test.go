@@ -127,6 +127,15 @@ func testGolden(t *testing.T, g golden, sources Sources) {
 		t.Fatal(err)
 	}
 	compareMetrics(t, g, list)
+	keys := (&Selection{Tasks: []*Config{c}}).MetricKeys(c.Name)
+	if len(keys) != len(list) {
+		t.Errorf("%d metrics, announced are %v", len(list), keys)
+	}
+	for _, m := range list {
+		if !slices.Contains(keys, m.Name+","+m.Filter) {
+			t.Errorf("metric %s,%s is not among the announced %v", m.Name, m.Filter, keys)
+		}
+	}
 }
 
 // smolLMTemplate is the chat template of the model of the goldens.

@@ -418,3 +418,35 @@ func closest[S ~string](word string, names []S) string {
 
 // keysOf are the keys of a table, sorted.
 func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// MetricKeys are the numbers that a run of the task or group reports, such as "acc,none": each metric under each filter.
+func (s *Selection) MetricKeys(name string) (keys []string) {
+	for _, t := range s.Tasks {
+		if t.Name != name {
+			continue
+		}
+		for _, f := range t.Filters {
+			for _, m := range t.Metrics {
+				keys = append(keys, m.Name+","+f.Name)
+			}
+		}
+	}
+	for _, g := range s.Groups {
+		if g.Name != name {
+			continue
+		}
+		var below []string
+		for _, m := range g.Members {
+			below = append(below, s.MetricKeys(m)...)
+		}
+		for _, m := range g.Metrics {
+			for _, k := range below {
+				metric, filter, _ := strings.Cut(k, ",")
+				if metric == m.Metric && (m.Filters == nil || slices.Contains(m.Filters, filter)) && !slices.Contains(keys, k) {
+					keys = append(keys, k)
+				}
+			}
+		}
+	}
+	return keys
+}
