@@ -25,6 +25,19 @@ func symmetricCodes(top int32, x []float32, codes *[32]uint8) (d float32) {
 	return codesSymmetricAVX2(&x[:32][0], codes, 2*top-1, float32(-top), float32(top)+0.5)
 }
 
+//go:noescape
+func encodeQ4_0AVX2(dst *byte, x *float32, groups int)
+
+// groupsQ4_0 encodes finite values, eight blocks at a time, and says how many blocks that were.
+func groupsQ4_0(dst []byte, src []float32) (blocks int) {
+	groups := len(src) / 256
+	if !vectors || groups == 0 {
+		return 0
+	}
+	encodeQ4_0AVX2(&dst[:144*groups][0], &src[0], groups)
+	return 8 * groups
+}
+
 func affineRange(top, limit int32, x []float32, codes *[32]uint8) (d, low float32) {
 	if vectors {
 		d, low = codesAffineAVX2(&x[:32][0], codes, limit, float32(top))

@@ -138,6 +138,8 @@ func affineRangePlain(top, limit int32, x []float32, codes *[32]uint8) (d, low f
 
 func encodeQ4_0(dst []byte, src []float32) {
 	var codes [32]uint8
+	n := groupsQ4_0(dst, src)
+	dst, src = dst[18*n:], src[32*n:]
 	for ; len(src) > 0; dst, src = dst[18:], src[32:] {
 		putF16(dst, symmetricCodes(8, src[:32], &codes))
 		putNibbles(dst[2:18], &codes)

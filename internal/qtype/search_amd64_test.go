@@ -2,7 +2,10 @@
 
 package qtype
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 // The plain forms give the bytes of the assembly, for every type, case and importance.
 func TestPlain(t *testing.T) {
@@ -28,6 +31,32 @@ func TestPlain(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// Of a largest and a smallest value of the same magnitude the first one decides the sign of the scale, wherever both lie; nothing
+// behind the blocks is written.
+func TestTiesOfQ4_0(t *testing.T) {
+	if !vectors {
+		t.Skip("no vector kernels here: there is one form only")
+	}
+	const blocks, guard = 9, 32 // a group of eight and one that is encoded by itself
+	for pair := range 32 * 32 {
+		x := make([]float32, 32*blocks)
+		for i := range x {
+			x[i] = float32(i%7) - 3
+		}
+		for b := range blocks {
+			x[32*b+(pair+b)%32], x[32*b+(pair/32+3*b)%32] = 5, -5
+		}
+		fast, plain := make([]byte, 18*blocks+guard), make([]byte, 18*blocks+guard)
+		encodeQ4_0(fast[:18*blocks], x)
+		vectors = false
+		encodeQ4_0(plain[:18*blocks], x)
+		vectors = true
+		if !bytes.Equal(fast, plain) {
+			t.Fatalf("pair %d: %x, want %x", pair, fast, plain)
 		}
 	}
 }
