@@ -103,7 +103,9 @@ func (e *env) finetune(c *cli.Context, full bool) (err error) {
 	if err != nil {
 		return err
 	}
-	show.line("data: " + j.streams["train"].Stats().Line())
+	if x := j.streams["train"].Stats(); x.Rows > 0 { // none where a run was resumed behind its last step
+		show.line(j.readingOf("data") + ": " + x.Line())
+	}
 	return e.deliver(c, j, res, samples, string(text), show)
 }
 

@@ -141,6 +141,9 @@ func TestGoldenRunFromRecipe(t *testing.T) {
 	if code := Main([]string{"tune", "lora", "--resume", "--recipe", recipe}, nil, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d\n%s", code, stderr.String())
 	}
+	if strings.Contains(stderr.String(), " 0 rows") {
+		t.Errorf("a run that read nothing tells of it:\n%s", stderr.String())
+	}
 	after, err := os.ReadFile(adapter)
 	if err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the adapter of a continued run differs (%v)", err)

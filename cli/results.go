@@ -74,6 +74,14 @@ func (j *job) report(res *train.Result, samples []*sample, list exports, outputs
 	return outputs, atomicfile.Write(filepath.Join(dir, "run.json"), append(text, '\n'))
 }
 
+// readingOf names what was counted of the training data: a resumed run does not read again what the run before it trained on.
+func (j *job) readingOf(name string) string {
+	if j.Resume {
+		return name + ", since the run was resumed"
+	}
+	return name
+}
+
 // dataFacts says what was read.
 func (j *job) dataFacts() ([]train.Fact, error) {
 	var facts []train.Fact
@@ -91,7 +99,11 @@ func (j *job) dataFacts() ([]train.Fact, error) {
 		}
 		x := s.Stats()
 		text := fmt.Sprintf("%s; %d tokens, %d supervised", x.Line(), x.Tokens, x.Supervised)
-		facts = append(facts, train.Fact{Name: split, Value: text})
+		name := split
+		if split == "train" {
+			name = j.readingOf(name)
+		}
+		facts = append(facts, train.Fact{Name: name, Value: text})
 	}
 	return facts, nil
 }
