@@ -6,4 +6,4 @@ func fastDecoder(storedType) func(dst *uint16, src *byte, n int) { return nil }
 
 func fastF16([]uint16, []byte) int { return 0 }
 
-func fastFloats(*Codec) func(dst *float32, src *byte, n int) { return nil }
+func fastFloats(*Codec) (floatRows, int) { return nil, 0 }

@@ -3,6 +3,7 @@ package kernels
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 
 	"tune/internal/rng"
@@ -70,36 +71,50 @@ func TestDecodeStored(t *testing.T) {
 	})
 }
 
-// TestDecodeFloats: what products decode to float32 on the way to their panels equals the formula, and nothing behind it is written.
+// TestDecodeFloats: what products decode to float32 on the way to their panels equals the formula, whatever lies between the rows, and
+// nothing else is written.
 func TestDecodeFloats(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
+		codecs := []*Codec{BF16, F16}
 		for ty := range numStored {
-			row := &storedRows[ty]
-			fast := fastFloats(&Codec{Name: row.name, Block: row.block, Bytes: row.bytes})
+			codecs = append(codecs, storedCodec(ty))
+		}
+		for _, c := range codecs {
+			fast, block := fastFloats(c)
 			if fast == nil {
 				continue
 			}
 			for _, n := range []int{1, 2, 3, 17} {
-				src := randomBlocks(ty, n, uint64(n))
-				got := make([]float32, n*row.block+32)
-				for i := range got {
-					got[i] = 7
+				const rows = 3
+				size := block / c.Block * c.Bytes
+				stride, ld := n*size+2*c.Bytes, n*block+5
+				src := make([]byte, rows*stride)
+				for r := range rows {
+					if ty, ok := storedTypeOf(c); ok {
+						copy(src[r*stride:], randomBlocks(ty, n, uint64(n+r)))
+					} else {
+						copy(src[r*stride:], randomMatrix(c, 1, n*block, uint64(n+r)).Data[:n*size])
+					}
 				}
-				fast(&got[0], &src[0], n)
-				for i, v := range got {
-					w := float32(7)
-					if i < n*row.block {
-						w = row.value(src[i/row.block*row.bytes:], i%row.block)
-					}
-					if v != w {
-						t.Fatalf("%s, %d blocks, value %d: got %g, want %g", row.name, n, i, v, w)
-					}
+				got, want := newGuarded(rows*ld, n), make([]float32, rows*ld)
+				for i := range want {
+					got.x[i], want[i] = 7, 7
+				}
+				for r := range rows {
+					c.F32(want[r*ld:][:n*block], src[r*stride:][:n*size])
+				}
+				fast(&got.x[0], ld, &src[0], stride, n, rows)
+				got.check(t, c.Name)
+				if !slices.Equal(got.x, want) {
+					t.Fatalf("%s, %d blocks: other values than the formula's", c.Name, n)
 				}
 			}
 		}
 	})
-	if fastFloats(F32) != nil || fastFloats(&Codec{Name: "Q4_1", Block: 32, Bytes: 21}) != nil {
-		t.Error("a codec without kernels has one")
+	for _, c := range []*Codec{F32, {Name: "Q4_1", Block: 32, Bytes: 21}} {
+		if f, _ := fastFloats(c); f != nil {
+			t.Error("a codec without kernels has one")
+		}
 	}
 }
 

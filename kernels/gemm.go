@@ -42,6 +42,8 @@ type engine struct {
 	packB func(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool)
 	// packN packs rows, stride bytes apart, as depths: column j of unit p to dst[p*width+j], j < cols <= width.
 	packN func(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols, rows int, word bool)
+	// lanes is the tile of 8, 16 or 24 rows of A whose rows are the lanes (gemm_lanes.go), its sums bit for bit those of tile. nil: none.
+	lanes func(rows int, t *laneArgs)
 }
 
 // units is how many units n values take.
@@ -55,6 +57,7 @@ type panels struct {
 	edge []float32            // tiles that stick out of C
 	ptr  [16]unsafe.Pointer   // arguments of the packs
 	args tileArgs             // and of the tile
+	lane laneArgs             // likewise
 	sums [8 * vecTask]float32 // of the small product
 }
 
@@ -86,7 +89,7 @@ func aligned(n int) []uint32 {
 // forget drops what points into the caller's memory, which may be unmapped before the next product.
 func (w *panels) forget() {
 	w.ptr = [16]unsafe.Pointer{}
-	w.args = tileArgs{}
+	w.args, w.lane = tileArgs{}, laneArgs{}
 }
 
 // multiply is the product under way on a Pool.
@@ -97,12 +100,14 @@ type multiply struct {
 	packed []float32 // A, block by block, panel by panel; then U of every Out
 	outs   []outPlan
 	step   int // values of K in a block; rows of B in a task of the small product
+	cols   int // rows of B in a task of the product by lanes
+	lanes  int // rows of A that are multiplied together in it
 	blocks int
 	rows   int // panels of A
 	groups int // tasks that pack A
 	tasks  int
 
-	packTask, tileTask, vecTask func(worker, task int)
+	packTask, tileTask, vecTask, laneTask func(worker, task int)
 }
 
 // outPlan is how one Out is cut: columns into groups of panels, rows into chunks.
@@ -120,7 +125,7 @@ type outPlan struct {
 
 func (m *multiply) bind(p *Pool) {
 	m.pool = p
-	m.packTask, m.tileTask, m.vecTask = m.packRows, m.runTask, m.runVec
+	m.packTask, m.tileTask, m.vecTask, m.laneTask = m.packRows, m.runTask, m.runVec, m.runLanes
 }
 
 // cutK is the length of the blocks of K and their number; all but the last are a multiple of 256 long.
@@ -148,7 +153,12 @@ func (x *Product) floatScratch() int {
 	for i := range x.Outs {
 		units += e.units(x.Outs[i].R)
 	}
-	return (x.M + panelRows - 1) / panelRows * panelRows * units
+	rows := (x.M + panelRows - 1) / panelRows * panelRows
+	if e.lanes != nil {
+		lanes, groups := cutLanes(x.M)
+		rows = max(rows, lanes*groups)
+	}
+	return rows * units
 }
 
 // MatMul computes every Out of x:
@@ -184,10 +194,15 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 func (p *Pool) floats(x *Product, scratch []float32) {
 	m := &p.mm
 	m.x, m.packed, m.eng = x, scratch, engineFor(x.Exact)
-	if m.small() {
+	switch {
+	case m.small():
 		m.planVec()
 		p.run(m.tasks, m.vecTask)
-	} else {
+	case m.rowsAreLanes():
+		m.planLanes()
+		m.packLanes()
+		p.run(m.tasks, m.laneTask)
+	default:
 		m.plan()
 		p.run(m.groups, m.packTask)
 		p.run(m.tasks, m.tileTask)

@@ -7,7 +7,7 @@ import "unsafe"
 var (
 	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16}
 	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats}
-	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain}
+	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2}
 )
 
 // engineFor chooses the inner loops by level and precision.
@@ -138,4 +138,15 @@ func peakLoop(exact bool) (ops float64, loop func(n int)) {
 		return 12 * 16, peakAVX2
 	}
 	return peakPlain()
+}
+
+func lanesAVX2(rows int, t *laneArgs) {
+	switch rows {
+	case 8:
+		tileLanes8(t)
+	case 16:
+		tileLanes16(t)
+	default:
+		tileLanes24(t)
+	}
 }

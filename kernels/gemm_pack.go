@@ -2,6 +2,9 @@ package kernels
 
 import "unsafe"
 
+// floatRows decodes rows of n > 0 blocks to float32: stride bytes from row to row, ld values in dst.
+type floatRows func(dst *float32, ld int, src *byte, stride, n, rows int)
+
 // source packs columns [c0, c1) of an Out for one block into the worker's panels of B, each full units deep.
 type source struct {
 	e       *engine
@@ -9,7 +12,7 @@ type source struct {
 	rowwise bool
 	c0, c1  int
 	full    int
-	floats  func(dst *float32, src *byte, n int) // decodes blocks of the matrix; nil: its codec does
+	floats  floatRows // decodes blocks of the matrix; nil: its codec does
 }
 
 // width is that of the panel that begins at column c: full, but for the last.
@@ -19,7 +22,10 @@ func (s *source) width(c int) int {
 
 // pack packs values k0..k1 of the summed dimension of x, from unit at of the panels on.
 func (s *source) pack(x *Matrix, k0, k1, at int) {
-	s.floats = fastFloats(x.Codec)
+	s.floats = nil
+	if f, block := fastFloats(x.Codec); block == x.Block {
+		s.floats = f
+	}
 	switch {
 	case k1 <= k0:
 	case s.rowwise:
@@ -95,7 +101,7 @@ func (s *source) row(x *Matrix, words bool, buf unsafe.Pointer, r, c0, c1 int) u
 	if !words {
 		f := unsafe.Slice((*float32)(buf), n)
 		if s.floats != nil {
-			s.floats(&f[0], &src[0], n/x.Block)
+			s.floats(&f[0], 0, &src[0], 0, n/x.Block, 1)
 		} else {
 			x.F32(f, src)
 		}

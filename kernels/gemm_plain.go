@@ -5,7 +5,7 @@ import "unsafe"
 // The engine in plain Go: float32, panels of 16 columns. It is what CPUs without assembly run, and what the packs of the AVX2 engine
 // leave undone.
 
-var plainEngine = engine{per: 1, nr: 16, unit: 16, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain}
+var plainEngine = engine{per: 1, nr: 16, unit: 8, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain, lanes: lanesPlain}
 
 // tilePlain runs the tile as blocks of 2 x 4 sums that stay in registers.
 func tilePlain(width int, t *tileArgs) {
@@ -31,6 +31,30 @@ func tilePlain(width int, t *tileArgs) {
 					*at(t.c, row*t.ldc+col) = v
 				}
 			}
+		}
+	}
+}
+
+// lanesPlain is the tile whose lanes are rows.
+func lanesPlain(rows int, t *laneArgs) {
+	for col := range laneSums / rows {
+		b := unsafe.Slice((*float32)(unsafe.Add(t.b, 4*col*laneStride)), t.kd+t.kd2)
+		for row := range t.rows {
+			s, low := float32(0), float32(0)
+			for k, v := range b[:t.kd] {
+				s += v * *at((*float32)(t.a), k*rows+row)
+			}
+			for k, v := range b[t.kd:] {
+				low += v * *at((*float32)(t.a2), k*rows+row)
+			}
+			v := s*t.scale + low
+			if t.add != nil {
+				v += *at(t.add, row*t.lda+col)
+			}
+			if t.bias != nil {
+				v += *at(t.bias, col)
+			}
+			*at(t.c, row*t.ldc+col) = v
 		}
 	}
 }
@@ -65,7 +89,7 @@ func packAPlain(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int) {
 }
 
 func packBPlain(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {
-	packStrided(dst, stride, rows[:], 0, n)
+	packStrided(dst, stride, rows[:8], 0, n)
 }
 
 // packStrided is dst[k*stride+i] = rows[i][k] for k0 <= k < n.

@@ -35,12 +35,20 @@ func fusedFor(c *Codec) *[4]fusedProduct {
 	return nil
 }
 
-// fastFloats is what decodes blocks of a codec to float32, bit for bit as the codec does; nil: the codec itself.
-func fastFloats(c *Codec) func(dst *float32, src *byte, n int) {
-	if t, ok := storedTypeOf(c); ok && level >= levelAVX2 {
-		return floats256[t]
+// fastFloats is what decodes blocks of so many values of a codec to float32, bit for bit as the codec does; nil: the codec itself.
+func fastFloats(c *Codec) (f floatRows, block int) {
+	switch {
+	case level < levelAVX2:
+		return nil, 0
+	case c == BF16:
+		return floatsBF16, 16
+	case c == F16:
+		return floatsF16, 16
 	}
-	return nil
+	if t, ok := storedTypeOf(c); ok {
+		return floats256[t], c.Block
+	}
+	return nil, 0
 }
 
 func pick(wide bool, a, b *[4]fusedProduct) *[4]fusedProduct {

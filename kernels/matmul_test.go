@@ -341,7 +341,7 @@ func TestMatMulPanicsOnShapes(t *testing.T) {
 // TestMatMulBlocked: a row of a blocked product has the same bits however many rows there are.
 func TestMatMulBlocked(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
-		const most, k, n = 40, 300, 70
+		const most, k, n = 60, 600, 70
 		a, b := values(most*k, 1), values(n*k, 2)
 		for _, exact := range []bool{true, false} {
 			product := func(m int) []float32 {

@@ -14,13 +14,17 @@ func detectLevel() (cpuLevel, string) { return levelNEON, "every arm64 CPU has N
 
 func cpuFeatures() []string { return []string{"neon"} }
 
-var neonEngine = engine{per: 1, nr: 16, unit: 16, tile: tileNEON16, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain}
+var neonEngine = engine{per: 1, nr: 16, unit: 16, tile: tileNEON16, packA: packAPlain, packAT: packATPlain, packB: packBNEON, packN: packNPlain}
 
 func engineFor(bool) *engine {
 	if level < levelNEON {
 		return &plainEngine
 	}
 	return &neonEngine
+}
+
+func packBNEON(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, _ bool) {
+	packStrided(dst, stride, rows[:], 0, n)
 }
 
 // tileNEON16 is the tile: panels are always 16 wide, since packs take 16 rows.

@@ -38,16 +38,15 @@ const (
 const cacheBytes = 384 << 20
 
 // passSizes are the rows passes are compiled for.
-var passSizes = []int{leastRows, 24, 48, 96, 192, 288, 384, passRows}
+var passSizes = []int{leastRows, 16, 24, 32, 48, 96, 192, 288, 384, passRows}
 
 // NewBatch prepares a model, with what was trained on it or nil; its dropout is off.
 func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
 	b := &Batch{m: m, t: plain(t), pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
 	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
 	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
-	if b.few, b.many = 12, 18; m.Integers() { // rows of a panel: six, and eight of integers
-		b.few, b.many = 16, 24
-	}
+	panel := kernels.PanelRows(m.Integers())
+	b.few, b.many = 2*panel, 3*panel
 	p, err := b.stepProgram(b.few)
 	if err != nil {
 		return nil, err
@@ -102,7 +101,7 @@ func bind[K comparable](b *Batch, have map[K]*graph.Session, key K, program func
 // read runs a pass: tokens at their positions, b.pass saying what each sees. It returns the hidden states (rows, C), valid until
 // another session runs.
 func (b *Batch) read(ids, pos []int32, pages int) ([]float32, error) {
-	size := passSizes[slices.IndexFunc(passSizes, func(n int) bool { return n >= len(ids) })]
+	size := sizeFor(len(ids))
 	const round = 64 // so that few programs do for many requests
 	s, err := bind(b, b.passes, [2]int{size, (pages + round - 1) / round * round}, func(key [2]int) (*graph.Program, error) {
 		g := graph.New()
@@ -133,11 +132,13 @@ const headBytes = 24 << 20
 
 // headRows are the rows whose logits are computed at once.
 func (b *Batch) headRows(want int) int {
-	most := max(headBytes/4/b.m.V, leastRows)
-	if want <= leastRows {
-		return leastRows
-	}
-	return min(most, 96)
+	most := min(max(headBytes/4/b.m.V, leastRows), 96)
+	return min(sizeFor(min(want, most)), most)
+}
+
+// sizeFor is the rows of the smallest program that takes so many.
+func sizeFor(rows int) int {
+	return passSizes[slices.IndexFunc(passSizes, func(n int) bool { return n >= rows })]
 }
 
 // logits takes hidden states (rows, C) to logits, some rows at a time: each is called with the first of them and their logits, which

@@ -414,7 +414,7 @@ func TestBatchLogits(t *testing.T) {
 		generated(t, b, ps)
 		return rows
 	}
-	b.steps = map[int]*graph.Session{leastRows: b.steps[leastRows]}
+	b.steps = map[int]*graph.Session{b.few: b.steps[b.few]}
 	alone := watch(ps[5:6], 0)
 	few := watch([]Prompt{ps[4], ps[5], ps[9]}, 1)
 	if len(alone) != 5 || len(few) != 5 {

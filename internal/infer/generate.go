@@ -29,10 +29,12 @@ type sequence struct {
 	prompt  int
 	sampler *sampler
 	pages   []int32
-	room    int // pages it may come to need
-	n       int // tokens read
+	room    int     // pages it may come to need
+	n       int     // tokens read
+	rest    []int32 // of the prompt, not read yet
 	last    int32
 	answer  []int32
+	ended   bool
 }
 
 // generation is the continuing of some prompts.
@@ -72,23 +74,22 @@ func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int,
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(g.waiting) > 0 && (len(g.live) == 0 || len(g.live) < b.many && g.room+g.need(g.waiting[0]) <= b.most) {
-			if err := g.admit(); err != nil {
-				return err
-			}
-			continue
+		next := g.step
+		if g.fits() {
+			next = g.admit
 		}
-		if err := g.step(); err != nil {
+		if err := next(); err != nil {
 			return err
 		}
+		g.live = slices.DeleteFunc(g.live, func(s *sequence) bool { return s.ended })
 	}
 	return nil
 }
 
-// same is how many tokens of a prompt the one before it began with. The last one is read in any case: its logits are wanted.
-func (g *generation) same(prompt int) (n int) {
+// shared is how many tokens of a prompt other ones begin with. The last one is read in any case: its logits are wanted.
+func (g *generation) shared(prompt int, before []int32) (n int) {
 	ids := g.prompts[prompt].IDs
-	for n < min(len(ids)-1, len(g.before)) && ids[n] == g.before[n] {
+	for n < min(len(ids)-1, len(before)) && ids[n] == before[n] {
 		n++
 	}
 	return n
@@ -100,49 +101,88 @@ func (g *generation) need(prompt int) int {
 	if p.MaxTokens > 0 {
 		most = min(most, len(p.IDs)+p.MaxTokens)
 	}
-	return (most+kernels.PageRows-1)/kernels.PageRows - g.same(prompt)/kernels.PageRows
+	return (most+kernels.PageRows-1)/kernels.PageRows - g.shared(prompt, g.before)/kernels.PageRows
 }
 
-// admit reads the next prompt and writes the first token of its answer.
+// fits tells whether the next prompt may join the answers under way.
+func (g *generation) fits() bool {
+	return len(g.waiting) > 0 && (len(g.live) == 0 || len(g.live) < g.b.many && g.room+g.need(g.waiting[0]) <= g.b.most)
+}
+
+// admit reads the next prompt, and those behind it that share no more with each other than with what was read before, as many as fit
+// into a pass. It writes the first tokens of their answers.
 func (g *generation) admit() error {
+	b, old := g.b, len(g.live)
+	s := g.begin()
+	for len(s.rest) > passRows {
+		if _, err := g.read([]*sequence{s}, passRows); err != nil {
+			return err
+		}
+	}
+	for rows := len(s.rest); g.fits(); rows += len(s.rest) {
+		next := g.waiting[0]
+		same := g.shared(next, g.before)
+		if rows+len(g.prompts[next].IDs)-same > passRows || same < g.shared(next, g.prompts[s.prompt].IDs) {
+			break
+		}
+		s = g.begin()
+	}
+	group := g.live[old:]
+	hidden, err := g.read(group, passRows)
+	if err != nil {
+		return err
+	}
+	b.pages.drop(g.pages)
+	g.pages, g.before = b.pages.share(s.pages, s.n), g.prompts[s.prompt].IDs
+	return b.logits(hidden, func(row int, z []float32) error { return g.write(group[row:], z) })
+}
+
+// begin makes the next prompt a sequence that shares pages with what was read before.
+func (g *generation) begin() *sequence {
 	b, i := g.b, g.waiting[0]
 	g.waiting = g.waiting[1:]
-	ids, same := g.prompts[i].IDs, g.same(i)
-	s := &sequence{prompt: i, sampler: newSampler(g.prompts[i].Sampling, b.m.V), pages: b.pages.share(g.pages, same), room: g.need(i), n: same}
+	ids, same := g.prompts[i].IDs, g.shared(i, g.before)
+	s := &sequence{prompt: i, sampler: newSampler(g.prompts[i].Sampling, b.m.V), pages: b.pages.share(g.pages, same), room: g.need(i), n: same, rest: ids[same:]}
 	g.live, g.room = append(g.live, s), g.room+s.room
 	for _, id := range ids {
 		s.sampler.seen[id] = true
 	}
-	b.pages.drop(g.pages)
-	g.pages, g.before = nil, nil
-	var hidden []float32
-	for s.n < len(ids) {
-		n := min(passRows, len(ids)-s.n)
-		var err error
-		if hidden, err = g.read(s, ids[s.n:s.n+n]); err != nil {
-			return err
-		}
-		hidden = hidden[(n-1)*b.m.C : n*b.m.C]
-	}
-	g.pages, g.before = b.pages.share(s.pages, s.n), ids
-	return b.logits(slices.Clone(hidden), func(_ int, z []float32) error {
-		ended, err := g.write(s, z)
-		if ended {
-			g.live = g.live[:len(g.live)-1]
-		}
-		return err
-	})
+	return s
 }
 
-// read takes the next tokens of a sequence in.
-func (g *generation) read(s *sequence, ids []int32) ([]float32, error) {
-	b, first, end := g.b, s.n, s.n+len(ids)
+// read takes up to so many tokens of each of some prompts in and returns the hidden state of the last one of each (prompts, C).
+func (g *generation) read(group []*sequence, most int) ([]float32, error) {
+	b, p := g.b, &g.b.pass
+	p.paged.Pages, p.paged.Spans, p.kept = p.paged.Pages[:0], p.paged.Spans[:0], p.kept[:0]
+	var ids, pos []int32
+	for _, s := range group {
+		n, row := min(most, len(s.rest)), len(ids)
+		g.lay(s, row, n)
+		for i := range n {
+			pos = append(pos, int32(s.n+i))
+		}
+		ids = append(ids, s.rest[:n]...)
+		s.n, s.rest = s.n+n, s.rest[n:]
+	}
+	hidden, err := b.read(ids, pos, len(p.paged.Pages))
+	if err != nil {
+		return nil, err
+	}
+	last := make([]float32, 0, len(group)*b.m.C)
+	for i := range group {
+		x := &p.paged.Spans[i]
+		last = append(last, hidden[(x.Row+x.N-1)*b.m.C:(x.Row+x.N)*b.m.C]...)
+	}
+	return last, nil
+}
+
+// lay adds the next n tokens of a sequence to the pass, from a row on.
+func (g *generation) lay(s *sequence, row, n int) {
+	b, p, first, end := g.b, &g.b.pass, s.n, s.n+n
 	for len(s.pages)*kernels.PageRows < end {
 		s.pages = append(s.pages, b.pages.take())
 	}
-	p := &b.pass
-	p.paged.Pages, p.paged.Spans = p.paged.Pages[:0], p.paged.Spans[:0]
-	span, pos := kernels.Span{N: len(ids), First: first}, make([]int32, len(ids))
+	span := kernels.Span{Row: row, N: n, First: first}
 	for j := 0; j*kernels.PageRows < end; j++ {
 		lo, hi := j*kernels.PageRows, min((j+1)*kernels.PageRows, end)
 		var page kernels.Page
@@ -150,17 +190,13 @@ func (g *generation) read(s *sequence, ids []int32) ([]float32, error) {
 			page = append(page, kernels.Rows{Source: s.pages[j], N: int32(old - lo)})
 		}
 		if from := max(lo, first); from < hi {
-			page = append(page, kernels.Rows{At: int32(from - first), N: int32(hi - from)})
+			page = append(page, kernels.Rows{At: int32(row + from - first), N: int32(hi - from)})
 		}
-		p.paged.Pages, span.Pages = append(p.paged.Pages, page), append(span.Pages, int32(j))
-	}
-	for i := range pos {
-		pos[i] = int32(first + i)
+		span.Pages = append(span.Pages, int32(len(p.paged.Pages)))
+		p.paged.Pages = append(p.paged.Pages, page)
 	}
 	p.paged.Spans = append(p.paged.Spans, span)
-	p.kept = keep(p.kept[:0], 0, len(ids), first, s.pages)
-	s.n = end
-	return b.read(ids, pos, len(p.paged.Pages))
+	p.kept = keep(p.kept, row, n, first, s.pages)
 }
 
 // step adds a token to every answer.
@@ -192,36 +228,31 @@ func (g *generation) step() error {
 	if err := b.feed(session, ids, pos); err != nil {
 		return err
 	}
-	z, v := session.Output(0), b.m.V
-	left := g.live[:0]
-	for row, s := range g.live {
-		ended, err := g.write(s, z[row*v:(row+1)*v])
-		if err != nil {
-			g.live = append(left, g.live[row+1:]...)
+	return g.write(g.live, session.Output(0)[:len(g.live)*b.m.V])
+}
+
+// write chooses the next tokens of some answers, a row of logits each.
+func (g *generation) write(group []*sequence, z []float32) error {
+	v := g.b.m.V
+	for row := range len(z) / v {
+		if err := g.choose(group[row], z[row*v:(row+1)*v]); err != nil {
 			return err
 		}
-		if !ended {
-			left = append(left, s)
-		}
 	}
-	g.live = left
 	return nil
 }
 
-// write chooses the next token of an answer from its logits. A sequence that ended, also by an error, has given its pages back.
-func (g *generation) write(s *sequence, z []float32) (ended bool, err error) {
+// choose chooses the next token of an answer from its logits. A sequence that ended has given its pages back.
+func (g *generation) choose(s *sequence, z []float32) error {
 	p := &g.prompts[s.prompt]
-	leave := func() {
+	finish := func(reason string) error {
 		g.b.pages.drop(s.pages)
 		g.room -= s.room
-	}
-	finish := func(reason string) (bool, error) {
-		leave()
-		return true, g.done(s.prompt, Answer{s.answer, reason})
+		s.pages, s.ended = nil, true
+		return g.done(s.prompt, Answer{s.answer, reason})
 	}
 	if v := z[0]; v-v != 0 {
-		leave()
-		return true, fmt.Errorf("prompt %d, token %d: expected finite logits, found %g", s.prompt, s.n, v)
+		return fmt.Errorf("prompt %d, token %d: expected finite logits, found %g", s.prompt, s.n, v)
 	}
 	id := s.sampler.next(z, len(s.answer))
 	if slices.Contains(p.Stops, id) {
@@ -237,5 +268,5 @@ func (g *generation) write(s *sequence, z []float32) (ended bool, err error) {
 	case s.n == g.b.m.Positions:
 		return finish(Full)
 	}
-	return false, nil
+	return nil
 }

@@ -49,22 +49,41 @@ func fusedDots(a *asm) {
 	var rows strings.Builder
 	for _, t := range types {
 		d := newDot(a, t, false, 0)
-		d.name = "floats" + t.name
 		d.decoder()
 		fmt.Fprintf(&rows, "\ttype%s: %s,\n", t.name, d.name)
 	}
-	fmt.Fprintf(&a.g, "\n// floats256 is, by type, what decodes n > 0 blocks to float32.\nvar floats256 = [numStored]func(dst *float32, src *byte, n int){\n%s}\n", rows.String())
+	fmt.Fprintf(&a.g, "\n// floats256 is, by type, what decodes rows of blocks to float32.\nvar floats256 = [numStored]floatRows{\n%s}\n", rows.String())
+	for _, t := range []fusedType{{"BF16", 16, 32, (*dot).widen}, {"F16", 16, 32, (*dot).widen}} {
+		newDot(a, t, false, 0).decoder()
+	}
 }
 
 // decoder emits the decoding alone: what would be multiplied is stored.
 func (d *dot) decoder() {
-	d.fn(fmt.Sprintf("decodes n > 0 blocks of %s to float32.", d.fusedType.name), d.name, "dst *float32, src *byte, n int", 24, 64)
-	d.i("MOVQ dst+0(FP), DI; MOVQ src+8(FP), SI; MOVQ n+16(FP), CX")
+	d.name = "floats" + d.fusedType.name
+	d.fn(fmt.Sprintf("decodes rows of n > 0 blocks of %d values of %s to float32: stride bytes from row to row, ld values in dst.", d.values, d.fusedType.name),
+		d.name, "dst *float32, ld int, src *byte, stride, n, rows int", 48, 64)
 	d.constants()
+	d.i("MOVQ dst+0(FP), R12; MOVQ src+16(FP), R13; SHLQ $2, ld+8(FP)")
+	d.label("row")
+	d.i("MOVQ R12, DI; MOVQ R13, SI; MOVQ n+32(FP), CX")
 	d.label("loop")
 	d.block(d)
 	d.i("ADDQ $%d, SI; ADDQ $%d, DI; DECQ CX; JNZ loop", d.size, 4*d.values)
+	d.i("ADDQ ld+8(FP), R12; ADDQ stride+24(FP), R13; DECQ rows+40(FP); JNZ row")
 	d.ret()
+}
+
+// widen: 16 values of 16 bits.
+func (d *dot) widen() {
+	for i := range 2 {
+		if d.fusedType.name == "F16" {
+			d.i("VCVTPH2PS %d(SI), Y%d", 16*i, 8+i)
+		} else {
+			d.i("VPMOVZXWD %d(SI), Y%d; VPSLLD $16, Y%d, Y%d", 16*i, 8+i, 8+i, 8+i)
+		}
+		d.fma(8*i, 8+i)
+	}
 }
 
 // ahead is how many bytes of w are asked for before they are needed: far enough for a page's translation to be looked up too. Past the

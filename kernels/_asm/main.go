@@ -43,6 +43,7 @@ func generate(dir string) (map[string]string, error) {
 		emit func(*asm)
 	}{
 		{"gemm", gemm},
+		{"lanes", lanes},
 		{"decode", decoders},
 		{"fused", fusedDots},
 		{"scores", scores},
