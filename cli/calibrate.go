@@ -111,11 +111,3 @@ func runCalibrate(e *env, c *cli.Context) error {
 	fmt.Fprintf(e.stdout, "wrote %s: %d inputs, %d sequences, %d tokens; %s of memory at most\n", r.Output, r.Inputs, r.Sequences, r.Tokens, bytesText(r.Memory))
 	return nil
 }
-
-// layers shows how many layers are done.
-func (p *progress) layers(done, total int) {
-	if p.terminal {
-		fmt.Fprintf(p.w, "\r\x1b[Klayer %d of %d", done, total)
-		p.open = true
-	}
-}

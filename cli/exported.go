@@ -79,11 +79,17 @@ func (j *job) verify(ctx context.Context, list exports, show *progress) error {
 	if err := s.Seek(j.begin[split]); err != nil {
 		return err
 	}
+	done, total := 0, 0
+	for _, x := range s.Sources() {
+		total += int(max(x.Rows, 0))
+	}
 	next := func() (*quantize.Documents, error) {
 		p, err := s.Next(ctx)
 		if err != nil {
 			return nil, err
 		}
+		done += p.Docs
+		show.count("compared, rows:", done, total)
 		return &quantize.Documents{IDs: p.IDs, Pos: p.Pos, Start: p.Start, Labels: p.Labels}, nil
 	}
 	answers, divs, err := quantize.CompareAnswers(ctx, ref, cands, max(j.Seq, j.Config.MicroTokens), next, j.Pool)

@@ -135,14 +135,6 @@ func seen[T int | float32](tokens []T) string {
 	return fmt.Sprintf("%d\t%v\t%v\t%v", unseen, counts[0], counts[n/2], counts[n-1])
 }
 
-// chunks shows how many pieces of text are done.
-func (p *progress) chunks(done, total int) {
-	if p.terminal {
-		fmt.Fprintf(p.w, "\r\x1b[Kchunk %d of %d", done, total)
-		p.open = true
-	}
-}
-
 // side is an opened model with its adapter, for commands that look at weights as well as at what they compute.
 type side struct {
 	quantize.Side

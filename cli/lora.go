@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -13,7 +11,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"tune/eval/report"
 	"tune/internal/atomicfile"
@@ -221,67 +218,4 @@ func printFacts(w io.Writer, facts []train.Fact) error {
 		fmt.Fprintf(tw, "%s\t%s\n", f.Name, f.Value)
 	}
 	return tw.Flush()
-}
-
-// progress prints to a terminal one line that changes, elsewhere a line now and then.
-type progress struct {
-	w        io.Writer
-	terminal bool
-	width    int
-	open     bool // an unfinished line is on the screen
-}
-
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.terminal = true
-		p.width, _, _ = term.GetSize(int(f.Fd()))
-	}
-	return p
-}
-
-func (p *progress) status(s train.Status) {
-	text := s.Line()
-	if p.terminal {
-		if p.width > 1 && len(text) >= p.width {
-			text = text[:p.width-1]
-		}
-		fmt.Fprintf(p.w, "\r\x1b[K%s", text)
-		p.open = true
-		if s.Eval != nil {
-			p.end()
-		}
-	} else if s.Due || s.Eval != nil || math.IsNaN(s.Loss) {
-		fmt.Fprintln(p.w, text)
-	}
-	if s.Note != "" {
-		p.line(s.Note)
-	}
-}
-
-// text shows where something is: on a terminal in the line that changes.
-func (p *progress) text(s string) {
-	if !p.terminal {
-		fmt.Fprintln(p.w, s)
-		return
-	}
-	if p.width > 1 && len(s) >= p.width {
-		s = s[:p.width-1]
-	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s", s)
-	p.open = true
-}
-
-// line prints a line of its own.
-func (p *progress) line(text string) {
-	p.end()
-	fmt.Fprintln(p.w, text)
-}
-
-// end finishes the line under way.
-func (p *progress) end() {
-	if p.open {
-		fmt.Fprintln(p.w)
-		p.open = false
-	}
 }
