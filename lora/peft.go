@@ -264,7 +264,10 @@ func (a *Adapter) Tensors() *tensor.Map {
 			byName[x.a] = tensor.FromFloats(x.a, []int{2 * x.rank, x.In}, first)
 			byName[x.b] = tensor.FromFloats(x.b, []int{x.Out, 2 * x.rank}, second)
 		}
-		if w, ok := a.model.Matrix(name + ".weight"); ok && x.Kind != model.Linear { // PEFT stores these so that a resized vocabulary is kept
+		if x.Kind == model.Linear {
+			continue
+		}
+		if w, ok := a.model.Matrix(name + ".weight"); ok { // PEFT stores these so that a resized vocabulary is kept
 			n := prefix + name + ".base_layer.weight"
 			byName[n] = tensor.FromFloats(n, []int{w.Rows, w.Cols}, floats(w))
 		}

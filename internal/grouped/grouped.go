@@ -18,6 +18,44 @@ type Linear struct {
 // Groups is the number of groups of a row.
 func (l *Linear) Groups() int { return (l.In + l.Group - 1) / l.Group }
 
+// FullGroups tells whether GroupOf gives each group as many columns as Group says, the last one the rest.
+func (l *Linear) FullGroups() bool {
+	columns := make([]int, l.Groups())
+	for _, g := range l.GroupOf {
+		columns[g]++
+	}
+	for g, n := range columns {
+		if n != min(l.Group, l.In-g*l.Group) {
+			return false
+		}
+	}
+	return true
+}
+
+// Sort lets the columns of full groups stand group by group, in their order inside, and forgets GroupOf; order[j] is the column that now
+// stands at j.
+func (l *Linear) Sort() (order []int32) {
+	next := make([]int, l.Groups())
+	for g := range next {
+		next[g] = g * l.Group
+	}
+	order = make([]int32, l.In)
+	for i, g := range l.GroupOf {
+		order[next[g]] = int32(i)
+		next[g]++
+	}
+	row := make([]uint8, l.In)
+	for o := range l.Out {
+		codes := l.Codes[o*l.In : (o+1)*l.In]
+		for j, i := range order {
+			row[j] = codes[i]
+		}
+		copy(codes, row)
+	}
+	l.GroupOf = nil
+	return order
+}
+
 // Decode writes row o, (In), as float32: one subtraction of integers, one product.
 func (l *Linear) Decode(dst []float32, o int) {
 	g := l.Groups()

@@ -146,9 +146,12 @@ func (bl builder) mlp(l int, x *graph.Node) *graph.Node {
 
 // rounded is what a module's product, and those of others with the same input, read of x.
 func (bl builder) rounded(x *graph.Node, module string) *graph.Node {
+	if !bl.Rounded {
+		return x
+	}
 	w, ok := bl.Matrix(module + ".weight")
 	switch {
-	case !ok || !bl.Rounded:
+	case !ok:
 		return x
 	case w.Codec == kernels.BF16:
 		return nn.Round(x, nn.RoundBF16)
@@ -190,6 +193,10 @@ func (bl builder) weight(module string, out, in int) nn.Weight {
 				return w
 			}
 		}
+	}
+	if w.Order = bl.orders[name]; w.Order != nil {
+		w.Frozen = bl.matrices[name]
+		return w
 	}
 	x, ok := bl.Matrix(name)
 	if !ok {

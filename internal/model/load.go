@@ -9,6 +9,7 @@ import (
 	"tune/internal/graph"
 	"tune/internal/hint"
 	"tune/internal/nn"
+	"tune/internal/packed"
 	"tune/internal/tensor"
 	"tune/kernels"
 )
@@ -34,6 +35,7 @@ type Model struct {
 	Tap      Tap // observers of every graph built from here on
 	rope     nn.RopeTable
 	matrices map[string]kernels.Matrix
+	orders   map[string][]int32 // of the columns of matrices that stand in another order than the model's
 	vectors  map[string][]float32
 	lazy     tensor.Source // of the matrices that Load reads; nil: all are here
 	loaded   map[string]tensor.Tensor
@@ -51,7 +53,8 @@ type Tap struct {
 // New checks a checkpoint's weights against its Spec and returns the model. Missing tensors, tensors nobody uses and wrong
 // shapes are all listed in one error. Without weights (Fresh) the model can only be trained whole.
 func New(c *Checkpoint, o Options) (*Model, error) {
-	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, int8: o.Int8, matrices: map[string]kernels.Matrix{}, vectors: map[string][]float32{}}
+	m := &Model{Spec: c.Spec, Exact: o.Exact || o.Rounded, Rounded: o.Rounded, int8: o.Int8,
+		matrices: map[string]kernels.Matrix{}, orders: map[string][]int32{}, vectors: map[string][]float32{}}
 	freqs, factor := m.Rope.Frequencies(m.D)
 	m.rope = nn.RopeTable{D: m.D, Inv: freqs, Factor: float32(factor)} // one for all layers: a graph computes the angles of a table once
 	if c.Weights == nil {
@@ -75,18 +78,33 @@ func (m *Model) read(src tensor.Source, wanted func(TensorSpec) bool) error {
 		if !wanted(want) {
 			continue
 		}
-		t, err := src.Tensor(want.Name)
+		t, order, err := m.stored(src, want.Name)
 		if err == nil {
 			err = m.take(t)
 		}
 		if err != nil {
 			return err
 		}
+		if order != nil {
+			m.orders[t.Name] = order
+		}
 		if m.loaded != nil && len(t.Shape) > 1 {
 			m.loaded[t.Name] = t
 		}
 	}
 	return nil
+}
+
+// stored is a tensor as it is computed with: a linear of a layer that act-order has stored keeps its few bits, its columns in the order of
+// its groups. Experts are not: each would need an order of its rows of its own. Rounding as llama.cpp does goes by blocks of the model's order.
+func (m *Model) stored(src tensor.Source, name string) (t tensor.Tensor, order []int32, err error) {
+	q, ok := src.(*packed.Source)
+	_, _, expert := ExpertOf(name)
+	if ok && !expert && !m.Rounded && strings.HasPrefix(name, "model.layers.") {
+		return q.Sorted(name)
+	}
+	t, err = src.Tensor(name)
+	return t, nil, err
 }
 
 // Load reads the matrices whose names have a prefix, such as "model.layers.3.", that Options.Lazy has left in the checkpoint.
@@ -103,6 +121,7 @@ func (m *Model) Unload(prefix string) {
 		if strings.HasPrefix(name, prefix) {
 			delete(m.loaded, name)
 			delete(m.matrices, name)
+			delete(m.orders, name)
 			t.Release(t.Data)
 		}
 	}
@@ -222,7 +241,22 @@ func (m *Model) Matrix(name string) (kernels.Matrix, bool) {
 		name = EmbedModule + ".weight"
 	}
 	x, ok := m.matrices[name]
+	if order := m.orders[name]; order != nil {
+		x = inOrder(x, order)
+	}
 	return x, ok
+}
+
+// inOrder puts columns back to where order says they belong, as float32.
+func inOrder(x kernels.Matrix, order []int32) kernels.Matrix {
+	sorted := decode(x)
+	out := make([]float32, len(sorted))
+	for r := 0; r < len(out); r += x.Cols {
+		for j, k := range order {
+			out[r+int(k)] = sorted[r+j]
+		}
+	}
+	return kernels.Floats(out, x.Rows, x.Cols)
 }
 
 // WeightBytes is the size of all stored weights.

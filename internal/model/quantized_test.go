@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"tune/internal/graph"
 	"tune/internal/nn"
 	"tune/internal/safetensors"
+	"tune/internal/tensor"
 	"tune/internal/testkit"
 )
 
@@ -35,6 +37,7 @@ func TestQuantizedLogits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer want.Close()
+	bytes := map[string]int64{} // of weights
 	for name := range gold.Logits {
 		dir := filepath.Join(root, filepath.FromSlash(strings.Replace(name, ".", "/", 1)))
 		if !strings.Contains(name, ".") {
@@ -59,6 +62,23 @@ func TestQuantizedLogits(t *testing.T) {
 		}
 		w := floats(t, want, name)
 		check(t, name, worst(run(t, p, documents(gold.IDs), nil).Output(0)[:len(w)], w), quantizedLimit)
+		for _, x := range m.Modules() { // act-order or not, a matrix that is asked for has the model's columns
+			stored, err := c.Weights.Tensor(x.Name + ".weight")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := tensor.Floats(stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if w, _ := m.Matrix(x.Name + ".weight"); !slices.Equal(decode(w), want) {
+				t.Errorf("%s: %s has other numbers than the file", name, x.Name)
+			}
+		}
+		bytes[name] = m.WeightBytes()
 		c.Close()
+	}
+	if act, plain := bytes["tiny.gptq_sym_g64_act"], bytes["tiny.gptq_sym_g64_plain"]; act != plain || act == 0 {
+		t.Errorf("weights of act-order take %d bytes, those of the same layout without %d", act, plain)
 	}
 }

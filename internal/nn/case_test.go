@@ -35,9 +35,22 @@ var cases = []struct {
 	{"linear lora dropout", func(b *bench) result { return linearCase(b, variant{lora: true, drop: 0.25}) }},
 	{"linear add", func(b *bench) result { return linearCase(b, variant{lora: true, add: true}) }},
 	{"linear add dropout", func(b *bench) result { return linearCase(b, variant{lora: true, add: true, drop: 0.5}) }},
+	{"linear in an order", func(b *bench) result { return linearCase(b, variant{lora: true, bias: true, order: true}) }},
+	{"linear add in an order", func(b *bench) result { return linearCase(b, variant{lora: true, add: true, order: true}) }},
 	{"linear of three", func(b *bench) result { return threeCase(b, 0, false) }},
 	{"linear of three dropout", func(b *bench) result { return threeCase(b, 0.25, false) }},
 	{"linear of three, one dora", func(b *bench) result { return threeCase(b, 0, true) }},
+	{"linear of three, one in an order", func(b *bench) result {
+		n, in := b.size(5, 150), b.size(6, 72)
+		x := b.param("x", n, in, 1)
+		q, qr := b.proj("q", b.size(7, 96), in, variant{lora: true, order: true})
+		k, kr := b.proj("kk", 4, in, variant{bias: true})
+		v, vr := b.proj("vvv", 4, in, variant{lora: true, order: true})
+		return result{y: Linear(x, b.exact, q, k, v), ref: func(v values) [][]float64 {
+			return [][]float64{qr(v, v["x"]), kr(v, v["x"]), vr(v, v["x"])}
+		}}
+	}},
+	{"dora in an order", func(b *bench) result { return linearCase(b, variant{lora: true, dora: true, order: true}) }},
 	{"dora", func(b *bench) result { return linearCase(b, variant{lora: true, dora: true}) }},
 	{"dora bias", func(b *bench) result { return linearCase(b, variant{lora: true, dora: true, bias: true}) }},
 	{"dora trained bias dropout", func(b *bench) result {
@@ -88,6 +101,7 @@ var cases = []struct {
 // variant says what a projection has.
 type variant struct {
 	trained, trainedBias, bias, lora, dora, add bool
+	order                                       bool // the frozen weight's columns stand in another order
 	drop                                        float32
 	tile                                        int // rows of a tile of logits; 0: as tileBytes says
 }
@@ -157,6 +171,17 @@ func (b *bench) proj(name string, out, in int, o variant) (Proj, func(v values, 
 		p.W = b.trained(name+".w", out, in)
 	} else {
 		p.W = b.frozen(name+".w", out, in)
+	}
+	if o.order {
+		sorted := make([]float32, out*in)
+		for j := range in {
+			k := (5*j + 2) % in // 5 divides neither 6 nor 72
+			p.W.Order = append(p.W.Order, int32(k))
+			for r := range out {
+				sorted[r*in+j] = float32(b.values[name+".w"][r*in+k])
+			}
+		}
+		p.W.Frozen = kernels.Floats(sorted, out, in)
 	}
 	if o.bias {
 		p.Bias = b.vector(name+".bias", out, o.trained || o.trainedBias)

@@ -17,18 +17,20 @@ import (
 // The low-rank term is summed in the registers of the big product. Projections with a magnitude are DoRA (dora.go).
 func Linear(x *graph.Node, exact bool, ps ...Proj) []*graph.Node {
 	y := make([]*graph.Node, len(ps))
-	var plain []Proj
-	var place []int
-	for i, p := range ps {
-		if p.LoRA != nil && p.LoRA.Magnitude != nil {
-			y[i] = dora(x, exact, p)
-		} else {
-			plain, place = append(plain, p), append(place, i)
+	for _, o := range byOrder(x, ps) {
+		var plain []Proj
+		var place []int
+		for i, p := range o.ps {
+			if p.LoRA != nil && p.LoRA.Magnitude != nil {
+				y[o.place[i]] = dora(o.x, exact, p)
+			} else {
+				plain, place = append(plain, p), append(place, o.place[i])
+			}
 		}
-	}
-	if len(plain) > 0 {
-		for i, n := range newLinear(x, nil, exact, plain) {
-			y[place[i]] = n
+		if len(plain) > 0 {
+			for i, n := range newLinear(o.x, nil, exact, plain) {
+				y[place[i]] = n
+			}
 		}
 	}
 	return y
@@ -36,10 +38,11 @@ func Linear(x *graph.Node, exact bool, ps ...Proj) []*graph.Node {
 
 // LinearAdd is residual + Linear(x), (N, out), summed in the same pass.
 func LinearAdd(x, residual *graph.Node, exact bool, p Proj) *graph.Node {
-	if p.LoRA != nil && p.LoRA.Magnitude != nil {
-		return Add(residual, dora(x, exact, p))
+	o := byOrder(x, []Proj{p})[0]
+	if p = o.ps[0]; p.LoRA != nil && p.LoRA.Magnitude != nil {
+		return Add(residual, dora(o.x, exact, p))
 	}
-	return newLinear(x, residual, exact, []Proj{p})[0]
+	return newLinear(o.x, residual, exact, o.ps)[0]
 }
 
 // linear is the forward op. Inputs: X, the residual if any, then what the projections need. Outputs: Y_p, then U_p.

@@ -22,6 +22,8 @@ type Weight struct {
 	Rows, Cols int
 	Frozen     kernels.Matrix
 	Node       *graph.Node // not nil: trained
+	// Order is how the columns of Frozen stand in its memory, Frozen[o][j] = W[o][Order[j]]; nil: as they are. Linear and LinearAdd know it.
+	Order []int32
 }
 
 // Vector is a norm's weight or a bias: frozen, or a trained node of as many values.

@@ -67,7 +67,7 @@ func openBnB(p parts, kind string, typ qtype.Type, table *[16]float32) (*weight,
 		return nil, err
 	}
 	w := p["weight"].Data
-	return &weight{out, in, typ, func(dst []byte, o int) {
+	return &weight{out: out, in: in, typ: typ, row: func(dst []byte, o int) {
 		var codes [blockWidth]uint8
 		for i := o * in; i < (o+1)*in; i += blockWidth {
 			putScale(dst, absmax[i/s.BlockSize])

@@ -42,7 +42,7 @@ func openFP8(c *Config, p parts, name string) (*weight, error) {
 	if cols < in && cols%blockWidth != 0 {
 		return nil, fmt.Errorf("%s: expected blocks whose width is a multiple of %d, found %d", name, blockWidth, cols)
 	}
-	return &weight{out, in, qtype.FP8, func(dst []byte, o int) {
+	return &weight{out: out, in: in, typ: qtype.FP8, row: func(dst []byte, o int) {
 		for i := 0; i < in; i += blockWidth {
 			putScale(dst, scale[o/rows*perRow+i/cols])
 			n := copy(dst[4:4+blockWidth], w.Data[o*in+i:(o+1)*in])
@@ -72,7 +72,7 @@ func openFP4(p parts) (*weight, error) {
 		}
 		s := p["weight_scale"]
 		groups := s.Shape[1]
-		return &weight{out, in, qtype.MXFP4, func(dst []byte, o int) {
+		return &weight{out: out, in: in, typ: qtype.MXFP4, row: func(dst []byte, o int) {
 			var codes [blockWidth]uint8
 			for g := range groups {
 				dst[0] = s.Data[o*groups+g]
@@ -104,7 +104,7 @@ func openFP4(p parts) (*weight, error) {
 		return nil, fmt.Errorf("weight_global_scale: expected a number that is not 0")
 	}
 	groups := ceil(in, 16)
-	return &weight{out, in, qtype.E2M1, func(dst []byte, o int) {
+	return &weight{out: out, in: in, typ: qtype.E2M1, row: func(dst []byte, o int) {
 		for g := range groups {
 			putScale(dst, scale[o*groups+g]/global[0])
 			for j := range 8 {

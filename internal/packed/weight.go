@@ -17,6 +17,8 @@ type weight struct {
 	typ     qtype.Type
 	// row puts row o together in blocks of typ; the last one may stick out of the row. Rows may be made at the same time.
 	row func(dst []byte, o int)
+	// sorted is a weight of act-order that fits blocks when its columns stand group by group; else nil.
+	sorted *grouped.Linear
 }
 
 // info is what the tensor will be: rows that do not consist of whole blocks become floats.
@@ -99,6 +101,9 @@ func ofLinear(l *grouped.Linear) *weight {
 			binary.LittleEndian.PutUint32(dst, h)
 		}, put[l.Bits])
 	default:
+		if l.GroupOf != nil && l.Group%blockWidth == 0 && l.FullGroups() {
+			w.sorted = l
+		}
 		w.row = func(dst []byte, o int) {
 			x := make([]float32, l.In)
 			l.Decode(x, o)
