@@ -98,6 +98,9 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 		return nil, err
 	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
+	if r.Data.Order == "shuffled" {
+		r.Data.Order = "windows" // and nothing is written for that
+	}
 	s, err := data.Open(r.Data, data.Options{Split: c.String("split"), Seed: r.Seed, Tokenizer: tok, Template: template, Cache: cacheDir(),
 		Columns: c.String("form") == "columns"})
 	if err != nil {

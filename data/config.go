@@ -38,7 +38,7 @@ type Config struct {
 	Packing bool `yaml:"packing" json:"packing" jsonschema:"description=several rows in one pack; they do not see each other"`
 	// Padding is none, which the empty string means too: a row stays as long as it is. The key is for recipes that wish to say it.
 	Padding    string `yaml:"padding,omitempty" json:"padding,omitempty" jsonschema:"enum=none,description=none: packs and unpacked rows are as long as they are; there is no other"`
-	Order      string `yaml:"order" json:"order" jsonschema:"enum=file,enum=shuffled,description=order of train; valid and test are always read in file order"`
+	Order      string `yaml:"order" json:"order" jsonschema:"enum=file,enum=shuffled,enum=windows,description=order of train: as in the files; or an exact permutation (tokens of local data that exceeds one window are written to the cache first); or blocks and windows at random with nothing written; valid and test are always read in file order"`
 	Overlength string `yaml:"overlength" json:"overlength" jsonschema:"enum=error,enum=truncate,enum=drop,enum=split,description=what to do with a row longer than seq"`
 	Loss       string `yaml:"loss" json:"loss" jsonschema:"enum=assistant,enum=last,enum=all,description=which turns of a conversation are supervised: all of the assistant's or its last one or everything; text is always supervised whole; train: false or true in a message overrides it"`
 	// LossParts are the parts of the assistant's turns that are supervised; empty: all.
@@ -84,7 +84,7 @@ type Problem struct {
 }
 
 var (
-	orders      = []string{"file", "shuffled"}
+	orders      = []string{"file", "shuffled", "windows"}
 	overlengths = []string{"error", "truncate", "drop", "split"}
 	losses      = []string{"assistant", "last", "all"}
 	lossParts   = []string{"content", "reasoning", "tool_calls"}

@@ -21,9 +21,6 @@ func (s *Stream) Convert(ctx context.Context, form string, visit func(row *chat.
 		return fmt.Errorf("expected one of the forms %v, found %q", ConvertForms, form)
 	}
 	for _, o := range s.sources {
-		if o.original != nil { // not its cached tokens
-			o = o.original
-		}
 		if form == "columns" { // also those that training does not read
 			all := *o
 			all.keeps = make([]func(string) bool, len(o.keeps))

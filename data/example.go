@@ -80,10 +80,11 @@ func (s Stats) Fill() float64 {
 // State is a place in a stream. It is small and can be written as JSON; Seek continues at it exactly.
 type State struct {
 	Epoch  int     `json:"epoch"`
-	Window int     `json:"window"` // windows begun in this epoch
-	Places []Place `json:"places"` // per source: where the window begins
-	Draws  uint64  `json:"draws"`  // rows drawn in this epoch before the window
-	Packs  int     `json:"packs"`  // packs already taken from the window
+	Window int     `json:"window"`          // windows begun in this epoch
+	Places []Place `json:"places"`          // per source: where the window begins
+	Draws  uint64  `json:"draws"`           // rows drawn in this epoch before the window
+	Packs  int     `json:"packs"`           // packs already taken from the window
+	Exact  bool    `json:"exact,omitempty"` // local sources are drawn from token caches, because they exceed a window
 }
 
 // Place is where the next row of a source is.

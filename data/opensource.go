@@ -26,9 +26,8 @@ type source struct {
 	valid   bool    // ... and this stream wants those, or the others
 	by      string  // column that is hashed; "": the columns of the format
 	// cut is the number of rows of the last block that limit leaves, -1 for all.
-	cut      int
-	info     SourceInfo
-	original *source // of a source that is read from the token cache
+	cut  int
+	info SourceInfo
 }
 
 type blockRef struct{ file, block int }
@@ -231,12 +230,14 @@ func (o *source) limit() error {
 }
 
 func (o *source) close() {
-	if o.original != nil {
-		o.original.close()
-	}
 	for _, f := range o.files {
 		f.close()
 	}
+}
+
+// local says whether all files lie on this machine.
+func (o *source) local() bool {
+	return !slices.ContainsFunc(o.known, func(version string) bool { return version != "" })
 }
 
 // size is about how many rows there are, for mixing sources.

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math"
+	"strings"
 
 	"tune/internal/hint"
 	"tune/internal/rng"
@@ -163,6 +164,32 @@ func (r *reader) next() (_ drawn, ok bool, _ error) {
 	return drawn{}, false, nil
 }
 
+// share is about what part of a pass in the order of the files has been read.
+func (r *reader) share() float64 {
+	read, all := int64(0), int64(1)
+	for i, ref := range r.blocks {
+		blocks := r.files[ref.file].blocks()
+		b := blocks[ref.block]
+		all += b.bytes
+		if i < r.place.Block {
+			read += b.bytes
+		}
+		if i != r.place.Block {
+			continue
+		}
+		if _, codec := codecOf(strings.ToLower(r.paths[ref.file])); b.rows > 0 {
+			read += int64(float64(b.bytes) * float64(r.place.Row) / float64(b.rows))
+		} else if codec == nil { // offsets count bytes of the file
+			begin := int64(0)
+			for _, before := range blocks[:ref.block] {
+				begin += before.bytes
+			}
+			read += max(0, min(b.bytes, r.place.Offset-begin))
+		}
+	}
+	return float64(read) / float64(all)
+}
+
 // forward reads the row after the last one and says where it stands; ok is false when it went on to another batch or block
 // instead.
 func (r *reader) forward() (_ row, index, at int, ok bool, err error) {
@@ -234,6 +261,7 @@ func (r *reader) counted(st *Stats) {
 // chunks calls f for the rows that are left, up to chunkRows and about chunkBytes at a time.
 func (r *reader) chunks(ctx context.Context, f func([]drawn) error) error {
 	for done := false; !done; {
+		r.forget()
 		var chunk []drawn
 		for bytes := 0; len(chunk) < chunkRows && bytes < chunkBytes && !done; {
 			d, ok, err := r.next()
@@ -252,6 +280,15 @@ func (r *reader) chunks(ctx context.Context, f func([]drawn) error) error {
 		}
 	}
 	return nil
+}
+
+// forget gives memory of mapped files back that the rows before took.
+func (r *reader) forget() {
+	for _, f := range r.files {
+		if a, ok := f.(*arrowFile); ok {
+			forget(a.mapped)
+		}
+	}
 }
 
 // nextBlock goes on to the next block. When it follows in the file too, the lines before it are known.

@@ -24,8 +24,8 @@ type row struct {
 
 // column returns the array of a column; ok is false when there is none or the row holds a null in it.
 func (r row) column(name string) (a arrow.Array, json, ok bool) {
-	for j, f := range r.Schema().Fields() {
-		if f.Name == name {
+	for j := range r.Schema().NumFields() {
+		if f := r.Schema().Field(j); f.Name == name {
 			_, json := f.Metadata.GetValue("tune.json")
 			a := r.Column(j)
 			if a.IsNull(r.i) {

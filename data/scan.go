@@ -40,9 +40,6 @@ func (s *Stream) walk(ctx context.Context, most int, near *minHash, visit func(w
 	detailed := *s
 	detailed.encoder.detail = true
 	for _, o := range s.sources {
-		if o.original != nil {
-			o = o.original
-		}
 		r := &reader{source: o, order: fileOrder, passes: 1}
 		seen, tokens, stop := 0, 0, false
 		err := r.chunks(ctx, func(chunk []drawn) error {

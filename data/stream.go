@@ -35,14 +35,16 @@ type Options struct {
 // Stream yields packs. One goroutine uses it at a time.
 //
 // Rows are read in windows of up to windowTokens tokens and windowRows rows. A window of a shuffled stream is permuted as
-// a whole, so a data set that fits in one is permuted completely; of a larger one the blocks (row groups, record batches,
-// ranges of 4 MiB of lines) are permuted as well. Packs are made within a window. So the place in a stream is the begin of a
-// window and a count of packs, whatever the size of the data.
+// a whole, so a data set that fits in one is permuted completely. Larger ones, where they are local, are tokenized into a cache
+// first and drawn from it one by one in an exact permutation; of remote ones, and with order: windows, the blocks (row groups,
+// record batches, ranges of 4 MiB of lines) are permuted as well as the windows. Packs are made within a window. So the place in
+// a stream is the begin of a window and a count of packs, whatever the size of the data.
 type Stream struct {
 	config  Config
 	options Options
 	places  places
 	sources []*source
+	caches  []*source // of tokens, that the loader draws from
 	encoder encoder
 
 	loader  *loader
@@ -96,24 +98,30 @@ func Open(c Config, o Options) (_ *Stream, err error) {
 			return nil, err
 		}
 	}
+	s.loader = newLoader(s)
 	if c.TokenCache {
-		if err := s.useCache(context.Background()); err != nil {
+		if err := s.loader.cache(context.Background(), func(*source) bool { return true }); err != nil {
 			return nil, err
 		}
 	}
-	s.loader = newLoader(s)
 	s.stats.Seq = c.Seq
 	return s, nil
 }
 
 // shuffled says whether rows are drawn in random order; only train ever is.
-func (s *Stream) shuffled() bool { return s.config.Order == "shuffled" && s.options.Split == "train" }
+func (s *Stream) shuffled() bool { return s.config.Order != "file" && s.options.Split == "train" }
+
+func (s *Stream) report(format string, args ...any) {
+	if s.options.Report != nil {
+		s.options.Report(fmt.Sprintf(format, args...))
+	}
+}
 
 // Close releases the files.
 func (s *Stream) Close() error {
 	s.places.close()
 	s.stop()
-	for _, o := range s.sources {
+	for _, o := range slices.Concat(s.sources, s.caches) {
 		o.close()
 	}
 	return nil
@@ -227,6 +235,11 @@ func (s *Stream) Seek(st State) error {
 	}
 	s.start = st
 	s.start.Places = slices.Clone(st.Places)
+	if st.Exact {
+		if err := s.loader.cache(context.Background(), exactly); err != nil {
+			return err
+		}
+	}
 	return s.loader.seek(s.start)
 }
 

@@ -42,38 +42,43 @@ var cacheSchema = arrow.NewSchema([]arrow.Field{
 
 const numCounts = 7
 
-// useCache puts a mapped file of tokens in the place of each source. A file is made when there is none of the same content,
-// settings, template and tokenizer; all runs that agree in these share it.
-func (s *Stream) useCache(ctx context.Context) error {
+// cached gives a mapped file of tokens in the place of each source that wanted accepts. A file is made when there is none of the
+// same content, settings, template and tokenizer; all runs that agree in these share it.
+func (s *Stream) cached(ctx context.Context, wanted func(*source) bool) ([]*source, error) {
 	dir := s.places.cache
 	if dir == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return hint.Errorf("set data.cache", "data: no folder for the token cache: %w", err)
+			return nil, hint.Errorf("set data.cache", "data: no folder for the token cache: %w", err)
 		}
 		dir = filepath.Join(user, "tune")
 	}
 	h := sha256.New()
 	if err := s.encoding(h); err != nil {
-		return err
+		return nil, err
 	}
+	sources := slices.Clone(s.sources)
 	for i, o := range s.sources {
 		if err := o.hash(h); err != nil { // what dedup drops depends on the sources before this one
-			return err
+			return nil, err
+		}
+		if !wanted(o) {
+			continue
 		}
 		path := filepath.Join(dir, "tokens", hex.EncodeToString(h.Sum(nil))+".arrow")
 		if _, err := os.Stat(path); err != nil {
 			if err := s.makeCache(ctx, o, path); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		cached, err := openCache(o, path)
+		c, err := openCache(o, path)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.sources[i] = cached
+		s.caches = append(s.caches, c)
+		sources[i] = c
 	}
-	return nil
+	return sources, nil
 }
 
 // encoding writes everything but the rows that tokens depend on.
@@ -109,7 +114,7 @@ func openCache(o *source, path string) (*source, error) {
 	if err != nil {
 		return nil, hint.Errorf("remove the file; it is made anew", "token cache: %w", err)
 	}
-	c := &source{Source: o.Source, index: o.index, paths: o.paths, known: o.known, files: []file{f}, info: o.info, cut: -1, original: o,
+	c := &source{Source: o.Source, index: o.index, paths: o.paths, known: o.known, files: []file{f}, info: o.info, cut: -1,
 		formats: []formatEntry{{name: cachedName}}, keeps: []func(string) bool{nil}}
 	for i := range f.blocks() {
 		c.blocks = append(c.blocks, blockRef{0, i})
@@ -119,14 +124,12 @@ func openCache(o *source, path string) (*source, error) {
 
 // makeCache tokenizes a source into a file, which is whole or absent.
 func (s *Stream) makeCache(ctx context.Context, o *source, path string) error {
-	if s.options.Report != nil {
-		s.options.Report(fmt.Sprintf("%s: writing tokens to %s", o.Path, path))
-	}
+	s.report("%s: writing tokens to %s", o.Path, path)
 	own := fmt.Sprintf("%s.%d", path, os.Getpid()) // another run may be making the same
 	f, err := atomicfile.Create(own)
 	if err == nil {
 		defer f.Abort()
-		if err = s.writeCache(ctx, o, f); err == nil {
+		if err = s.writeCache(ctx, o, f, s.room(o.Path, filepath.Dir(path))); err == nil {
 			err = f.Commit()
 		}
 	}
@@ -134,9 +137,42 @@ func (s *Stream) makeCache(ctx context.Context, o *source, path string) error {
 		err = os.Rename(own, path)
 	}
 	if errors.Is(err, syscall.ENOSPC) {
-		err = hint.Errorf("make room, let data.cache name a folder on another disk, or set token_cache: false", "the disk of the token cache is full: %w", err)
+		err = hint.Errorf("make room, let data.cache name a folder on another disk, or set token_cache: false and order: windows, which writes none",
+			"the disk of the token cache is full: %w", err)
 	}
 	return err
+}
+
+// room is told how many bytes of a cache are written and what share of the rows that is. It reports ten times, and says when the
+// disk has no room for the rest before it is full.
+func (s *Stream) room(name, dir string) func(written int64, share float64) error {
+	said := -1
+	return func(written int64, share float64) error {
+		if share == 0 || int(10*share) == said {
+			return nil
+		}
+		said = int(10 * share)
+		total := int64(float64(written) / share)
+		if free, ok := atomicfile.Free(dir); ok && free < total-written {
+			return fmt.Errorf("%s: expected %d MB of free disk for about %d MB, found %d MB: %w", name, (total-written)>>20, total>>20, free>>20, syscall.ENOSPC)
+		}
+		if share < 0.95 {
+			s.report("%s: tokens of %.0f %% of the rows, %d MB of about %d MB", name, 100*share, written>>20, total>>20)
+		}
+		return nil
+	}
+}
+
+// counter counts what is written.
+type counter struct {
+	io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // cacheRow is a row on its way into the cache.
@@ -148,25 +184,29 @@ type cacheRow struct {
 	err     error
 }
 
-func (s *Stream) writeCache(ctx context.Context, o *source, w io.Writer) error {
-	out, err := ipc.NewFileWriter(w, ipc.WithSchema(cacheSchema))
+func (s *Stream) writeCache(ctx context.Context, o *source, w io.Writer, told func(written int64, share float64) error) error {
+	count := &counter{Writer: w}
+	out, err := ipc.NewFileWriter(count, ipc.WithSchema(cacheSchema))
 	if err != nil {
 		return err
 	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, cacheSchema)
 	defer b.Release()
-	rows, tokens := 0, 0
-	flush := func() error {
-		r := b.NewRecordBatch()
-		defer r.Release()
-		rows, tokens = 0, 0
-		if r.NumRows() == 0 {
-			return nil
-		}
-		return out.Write(r)
-	}
 	r := &reader{source: o, order: fileOrder, passes: 1}
 	defer r.close()
+	rows, tokens := 0, 0
+	flush := func() error {
+		batch := b.NewRecordBatch()
+		defer batch.Release()
+		rows, tokens = 0, 0
+		if batch.NumRows() == 0 {
+			return nil
+		}
+		if err := out.Write(batch); err != nil {
+			return err
+		}
+		return told(count.n, r.share())
+	}
 	err = r.chunks(ctx, func(chunk []drawn) error {
 		made := make([]cacheRow, len(chunk))
 		parallel(len(chunk), func(i int) {

@@ -1,6 +1,9 @@
 package data
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
+
+	"tune/internal/atomicfile"
 	"tune/internal/chat"
 	"tune/internal/hint"
 )
@@ -134,8 +140,17 @@ func TestTokenCacheFullDisk(t *testing.T) {
 	c := rowsConfig(t, 500)
 	s := open(t, c, "train")
 	for _, room := range []int{0, 100, 5000} {
-		if err := s.writeCache(t.Context(), s.sources[0], &fullDisk{room}); err == nil || !strings.Contains(err.Error(), "no space left") {
+		if err := s.writeCache(t.Context(), s.sources[0], &fullDisk{room}, func(int64, float64) error { return nil }); err == nil || !strings.Contains(err.Error(), "no space left") {
 			t.Errorf("room for %d bytes: %v", room, err)
+		}
+	}
+	told := s.room("a.parquet", t.TempDir())
+	if err := told(1<<20, 0.5); err != nil {
+		t.Error(err)
+	}
+	if _, known := atomicfile.Free(t.TempDir()); known {
+		if err := told(1<<60, 0.3); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "a.parquet: expected ") {
+			t.Errorf("no room for the rest: %v", err)
 		}
 	}
 	// a folder that cannot be made: nothing is left behind
@@ -150,57 +165,106 @@ func TestTokenCacheFullDisk(t *testing.T) {
 	}
 }
 
-// TestExactPermutation draws a source many windows long: every window holds rows of all parts of the file.
+// TestExactPermutation draws files many windows long: every window holds rows of all parts of the file, and what order was taken
+// is said.
 func TestExactPermutation(t *testing.T) {
 	const rows = 4000
-	c := rowsConfig(t, rows)
-	c.Cache, c.TokenCache, c.Seq = t.TempDir(), true, 32
-	s := open(t, c, "train")
-	s.loader.tokens = 3000
-	var first, second []string
-	for i := range 2 {
-		var docs []string
-		early := 0
-		for {
-			before := s.State().Window
-			p, err := s.Next(t.Context())
-			if err == io.EOF {
-				break
-			}
+	lines := tokenRows(t, rows)
+	text, err := os.ReadFile(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gz := write(t, "rows.jsonl.gz", packed(t, ".gz", string(text)))
+	var buf bytes.Buffer
+	w := parquet.NewGenericWriter[bigRow](&buf, parquet.MaxRowsPerRowGroup(50))
+	for line := range strings.Lines(string(text)) {
+		var row struct {
+			IDs []int32 `json:"input_ids"`
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]bigRow{{IDs: row.IDs}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pq := write(t, "rows.parquet", buf.String())
+	for _, x := range []struct {
+		path, order string
+		tokenCache  bool
+		exact       bool
+	}{{lines, "shuffled", true, true}, {lines, "shuffled", false, true}, {gz, "shuffled", false, true}, {pq, "shuffled", false, true}, {lines, "windows", false, false}} {
+		t.Run(fmt.Sprint(filepath.Base(x.path), x.order, x.tokenCache), func(t *testing.T) {
+			c := Default()
+			c.Train = Sources{{Path: x.path}}
+			c.Cache, c.Order, c.TokenCache, c.Seq = t.TempDir(), x.order, x.tokenCache, 32
+			var said []string
+			s, err := Open(c, Options{Split: "train", Seed: 7, Tokenizer: testTokenizer(t), Report: func(text string) { said = append(said, text) }})
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := documentsOf(t, []*Pack{p}, c.Seq)
-			docs = append(docs, d...)
-			if before == 0 {
-				for _, x := range d {
-					var low, high int
-					fmt.Sscanf(x, "[%d %d", &low, &high)
-					if high*200+low < rows/2 {
-						early++
-					}
-				}
+			defer s.Close()
+			s.loader.tokens = 3000
+			for _, o := range s.sources {
+				o.recut(4000)
+			}
+			first := firstHalf(t, s, rows)
+			second := firstHalf(t, s, rows)
+			if reflect.DeepEqual(first, second) {
+				t.Error("two epochs have the same order")
+			}
+			slices.Sort(first)
+			slices.Sort(second)
+			if !reflect.DeepEqual(first, second) || len(slices.Compact(first)) != rows {
+				t.Errorf("two epochs have different rows, of %d", rows)
+			}
+			want := fmt.Sprintf("order: %s: exact permutation of %d rows", x.path, rows)
+			if !x.exact {
+				want = fmt.Sprintf("order: %s: %d blocks at random, in windows of up to 3000 tokens or 65536 rows", x.path, len(s.sources[0].blocks))
+			}
+			if made := len(cacheFiles(t, c.Cache)) > 0; !slices.Contains(said, want) || made != x.exact {
+				t.Errorf("said %q, want %q; a cache was made: %v", said, want, made)
+			}
+		})
+	}
+}
+
+// firstHalf takes an epoch of rows of tokenRows and counts those of the first window that are of the first half of the file: they
+// are half of it when any row may come anywhere, within 4 standard deviations of 250 draws.
+func firstHalf(t *testing.T, s *Stream, rows int) (docs []string) {
+	t.Helper()
+	early, begun := 0, 0
+	for {
+		window := s.State().Window
+		p, err := s.Next(t.Context())
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := documentsOf(t, []*Pack{p}, s.config.Seq)
+		docs = append(docs, d...)
+		if window > 0 {
+			continue
+		}
+		for _, x := range d {
+			var low, high int
+			fmt.Sscanf(x, "[%d %d", &low, &high)
+			begun++
+			if high*200+low < rows/2 {
+				early++
 			}
 		}
-		n := len(docs)
-		t.Logf("epoch %d: %d rows, %d of the first window are of the first half", i, n, early)
-		if n != rows || early < 80 || early > 200 { // of about 250
-			t.Errorf("epoch %d: %d rows, %d of the first window are of the first half", i, n, early)
-		}
-		if i == 0 {
-			first = docs
-		} else {
-			second = docs
-		}
 	}
-	if reflect.DeepEqual(first, second) {
-		t.Error("two epochs have the same order")
+	t.Logf("%d rows, %d of %d in the first window are of the first half", len(docs), early, begun)
+	if half := begun / 2; len(docs) != rows || s.config.Order == "shuffled" && (early < half-32 || early > half+32) {
+		t.Errorf("%d rows, %d of %d in the first window are of the first half", len(docs), early, begun)
 	}
-	slices.Sort(first)
-	slices.Sort(second)
-	if !reflect.DeepEqual(first, second) {
-		t.Error("two epochs have different rows")
-	}
+	return docs
 }
 
 func parsed(t testing.TB, template string) *chat.Template {

@@ -48,6 +48,9 @@ type loader struct {
 	tokens  int // bounds of a window
 	rows    int
 	state   State
+	sources []*source // of the stream, or caches of their tokens
+	isCache bool      // caches were made where they are wanted
+	told    bool      // of the order
 	readers []*reader
 	shares  []float64 // per source: how often it is drawn from, beside the others
 	endless bool      // sources are drawn from until Config.Until ends the epoch
@@ -65,11 +68,35 @@ type encoded struct {
 func newLoader(s *Stream) *loader {
 	l := &loader{s: s, tokens: windowTokens, rows: windowRows}
 	l.endless = s.options.Split == "train" && (s.config.Mix == "weights" || s.config.Mix == "temperature")
-	for _, o := range s.sources {
-		l.shares = append(l.shares, l.share(o))
-	}
+	l.use(s.sources)
 	return l
 }
+
+// use draws from these sources from now on.
+func (l *loader) use(sources []*source) {
+	l.sources, l.shares = sources, nil
+	for _, o := range sources {
+		l.shares = append(l.shares, l.share(o))
+	}
+}
+
+// cache draws from caches of tokens in the place of the sources that wanted accepts; they are made once.
+func (l *loader) cache(ctx context.Context, wanted func(*source) bool) error {
+	if l.isCache {
+		return nil
+	}
+	sources, err := l.s.cached(ctx, wanted)
+	if err != nil {
+		return err
+	}
+	l.isCache = true
+	l.use(sources)
+	return nil
+}
+
+// exactly accepts the sources whose rows cannot be drawn one by one and could be from a cache: local ones. What is remote may be
+// endless, and reading it whole before the first step is not for us to decide.
+func exactly(o *source) bool { return o.local() && newDirect(o) == nil }
 
 // share is how often a source is drawn from.
 func (l *loader) share(o *source) float64 {
@@ -90,7 +117,7 @@ func (l *loader) seek(st State) error {
 	l.state = st
 	l.state.Packs = 0
 	l.readers = nil
-	for i, o := range l.s.sources {
+	for i, o := range l.sources {
 		r := newReader(o, l.s.options.Seed, st.Epoch, l.s.shuffled())
 		if l.endless {
 			r.passes = math.Inf(1)
@@ -121,6 +148,9 @@ func (l *loader) load(ctx context.Context) *window {
 		rows, w.stats, w.last = l.whole, l.stats, true
 	} else {
 		rows, w.err = l.fill(ctx, w)
+		if w.err == nil && begin && !w.last && l.wantsCache() {
+			rows, w.err = l.refill(ctx, w)
+		}
 		if w.err != nil {
 			return w
 		}
@@ -128,14 +158,51 @@ func (l *loader) load(ctx context.Context) *window {
 			l.whole, l.stats = rows, w.stats
 		}
 	}
+	l.tell(w)
 	l.arrange(w, rows)
 	if w.last {
-		w.next = State{Epoch: w.start.Epoch + 1}
+		w.next = State{Epoch: w.start.Epoch + 1, Exact: w.start.Exact}
 	} else {
-		w.next = State{Epoch: w.start.Epoch, Window: w.start.Window + 1, Places: l.places(), Draws: l.state.Draws}
+		w.next = State{Epoch: w.start.Epoch, Window: w.start.Window + 1, Places: l.places(), Draws: l.state.Draws, Exact: w.start.Exact}
 	}
 	l.state = w.next
 	return w
+}
+
+// wantsCache says whether an epoch that exceeds a window is to be drawn from caches.
+func (l *loader) wantsCache() bool {
+	return l.s.shuffled() && l.s.config.Order == "shuffled" && !l.isCache && slices.ContainsFunc(l.sources, exactly)
+}
+
+// refill begins an epoch that exceeds a window again, from caches.
+func (l *loader) refill(ctx context.Context, w *window) ([]encoded, error) {
+	if err := l.cache(ctx, exactly); err != nil {
+		return nil, err
+	}
+	w.start.Exact, w.stats = true, Stats{}
+	if err := l.seek(w.start); err != nil {
+		return nil, err
+	}
+	return l.fill(ctx, w)
+}
+
+// tell reports once in what order the rows come.
+func (l *loader) tell(w *window) {
+	if l.told || !l.s.shuffled() {
+		return
+	}
+	l.told = true
+	if w.last && w.start.Window == 0 {
+		l.s.report("order: exact permutation of the epoch's %d rows", w.stats.Rows)
+		return
+	}
+	for i, r := range l.readers {
+		if r.direct != nil {
+			l.s.report("order: %s: exact permutation of %d rows", l.sources[i].Path, r.direct.rows())
+		} else if len(r.blocks) > 0 {
+			l.s.report("order: %s: %d blocks at random, in windows of up to %d tokens or %d rows", l.sources[i].Path, len(r.blocks), l.tokens, l.rows)
+		}
+	}
 }
 
 // repeatable says whether all epochs have the same rows.
@@ -143,7 +210,7 @@ func (l *loader) repeatable() bool {
 	if l.endless {
 		return false
 	}
-	for _, o := range l.s.sources {
+	for _, o := range l.sources {
 		if o.Weight != float64(int(o.Weight)) {
 			return false
 		}
@@ -190,6 +257,9 @@ func (l *loader) fill(ctx context.Context, w *window) ([]encoded, error) {
 
 // draw draws the next chunk of rows; last says that the epoch ends with it.
 func (l *loader) draw() (chunk []drawn, last bool, _ error) {
+	for _, r := range l.readers {
+		r.forget()
+	}
 	random := rng.New(l.s.options.Seed, "data/mix").Sub(uint64(l.state.Epoch))
 	for bytes := 0; len(chunk) < chunkRows && bytes < chunkBytes; {
 		i := l.choose(random.Float64(l.state.Draws))
