@@ -1,5 +1,5 @@
 // Package bench measures this machine and what the program reaches on it: the peaks of arithmetic and of reading memory first, then
-// kernels, training steps, reading of prompts, generation and quantizing, each as a share of the peak that bounds it. README.md holds the method
+// kernels, training steps, reading of prompts, generation, quantizing and the making of packs, each as a share of the peak that bounds it. README.md holds the method
 // and figures.
 //
 // It is the one package whose results come from a clock; they go nowhere but into the report.
@@ -52,14 +52,15 @@ type Model struct {
 }
 
 // The parts a run may be restricted to.
-var Parts = []string{"kernels", "train", "prefill", "decode", "quantize"}
+var Parts = []string{"kernels", "train", "prefill", "decode", "quantize", "data"}
 
 // Options of a run.
 type Options struct {
 	Parts  []string // of Parts
 	Models []Model
 	Pool   *kernels.Pool
-	Types  []qtype.Type // that the part quantize measures; nil: all
+	Types  []qtype.Type      // that the part quantize measures; nil: all
+	Text   *model.Checkpoint // whose tokenizer and chat template the part data measures
 	// Programs that the part quantize times: this one, and llama.cpp's; "" is left out.
 	Tune, LlamaQuantize string
 	Progress            func(Row) // told about every row as it comes, before its share is known; nil: nobody is
@@ -94,7 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}{
 		{"kernels", b.kernels}, {"train", b.eachModel((*bencher).train, false)},
 		{"prefill", b.eachModel((*bencher).prefill, true)}, {"decode", b.eachModel((*bencher).decode, true)},
-		{"decode", b.eachModel((*bencher).decodeMany, true)}, {"quantize", b.quantize},
+		{"decode", b.eachModel((*bencher).decodeMany, true)}, {"quantize", b.quantize}, {"data", b.data},
 	}
 	for _, s := range steps {
 		if !slices.Contains(o.Parts, s.part) {

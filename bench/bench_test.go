@@ -10,6 +10,7 @@ import (
 	"tune/internal/model"
 	"tune/internal/qtype"
 	"tune/internal/testkit"
+	"tune/internal/tokenizer"
 	"tune/kernels"
 )
 
@@ -42,6 +43,53 @@ func TestRows(t *testing.T) {
 	}
 	if r.Peak.F32 <= 0 || r.Peak.Bytes <= 0 || (kernels.Level() == "avx512bf16") != (r.Peak.BF16 > 0) {
 		t.Errorf("%+v", r.Peak)
+	}
+}
+
+// The part data measures the built-in vocabulary as it is and on characters, which spells the same text.
+func TestData(t *testing.T) {
+	base, err := model.Open("../recipes/base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	pool := kernels.NewPool(2)
+	defer pool.Close()
+	r, err := Run(context.Background(), Options{Parts: []string{"data"}, Text: base, Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, x := range r.Rows {
+		names = append(names, x.Name+" "+x.Unit)
+		if !(x.Value > 0 && x.Best >= x.Value) {
+			t.Errorf("%+v", x)
+		}
+	}
+	want := []string{"data/tokenize/bpe MB/s", "data/tokenize/sentencepiece MB/s", "data/tokenize/bpe/long-word/64k MB/s",
+		"data/tokenize/sentencepiece/long-word/64k MB/s", "data/tokenize/bpe/long-word/1M MB/s", "data/tokenize/sentencepiece/long-word/1M MB/s",
+		"data/render+tokenize+pack tokens/s", "data/render+tokenize+pack/training times"}
+	if !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+	tok, err := base.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := onCharacters(tok.JSON())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := other.Encode("the Licensor grants\tyou 12 \u00e9", tokenizer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spelled string
+	for _, id := range e.IDs {
+		spelled += other.Token(id)
+	}
+	if want := "\u2581the\u2581Licensor\u2581grants\tyou\u258112\u2581<0xC3><0xA9>"; spelled != want || len(e.IDs) > 16 {
+		t.Errorf("%d tokens spell %q, want %q", len(e.IDs), spelled, want)
 	}
 }
 

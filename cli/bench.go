@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -83,7 +84,7 @@ func quantizeBench(c *cli.Context, o *bench.Options) (err error) {
 }
 
 func runBench(c *cli.Context, e *env, o bench.Options, before *bench.Report) error {
-	if slices.ContainsFunc(o.Parts, func(part string) bool { return part != "kernels" && part != "quantize" }) {
+	if slices.ContainsFunc(o.Parts, func(part string) bool { return part != "kernels" && part != "quantize" && part != "data" }) {
 		models, err := benchModels(c.String("model"))
 		if err != nil {
 			return err
@@ -94,6 +95,14 @@ func runBench(c *cli.Context, e *env, o bench.Options, before *bench.Report) err
 				m.Base.Close()
 			}
 		}()
+	}
+	if slices.Contains(o.Parts, "data") {
+		base, err := openBase(cmp.Or(c.String("model"), recipes.Builtin), false)
+		if err != nil {
+			return err
+		}
+		defer base.Close()
+		o.Text = base
 	}
 	o.Pool = kernels.NewPool(0)
 	defer o.Pool.Close()

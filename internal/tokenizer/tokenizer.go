@@ -296,6 +296,14 @@ func (t *Tokenizer) JSON() []byte { return t.json }
 // ConfigJSON returns the tokenizer_config.json, as JSON does; nil if there was none.
 func (t *Tokenizer) ConfigJSON() []byte { return t.configJSON }
 
+// Kind names the algorithm: bpe (of bytes), sentencepiece (BPE of characters), unigram or wordpiece.
+func (t *Tokenizer) Kind() string {
+	if t.model.kind == "BPE" && !t.model.byteLevel {
+		return "sentencepiece"
+	}
+	return strings.ToLower(t.model.kind)
+}
+
 // String names the tokenizer in messages.
 func (t *Tokenizer) String() string {
 	return fmt.Sprintf("%s tokenizer of %d tokens", t.model.kind, t.size)
