@@ -192,6 +192,8 @@ func reorder(app *cli.App, args []string) []string {
 			return slices.Concat(out, front, []string{"--"}, back, rest)
 		case !strings.HasPrefix(a, "-") || a == "-":
 			back = append(back, a)
+		case len(out) > 1 && slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(a, "-")):
+			return append(out, a) // or arguments would be taken for topics of help
 		default:
 			front = append(front, a)
 			if takesValue(flags, a) && len(rest) > 0 {

@@ -21,6 +21,8 @@ func TestReorder(t *testing.T) {
 		"tune lora a=1 --resume b=2 -r x":           "tune lora --resume -r x a=1 b=2",
 		"tune lora a=1 --resume -- --recipe":        "tune lora --resume -- a=1 --recipe",
 		"tune tokenizer train f.txt --vocab 9 g":    "tune tokenizer train --vocab 9 f.txt g",
+		"tune lora a=1 --recipe x --help":           "tune lora --help",
+		"tune tokenizer train f.txt -h":             "tune tokenizer train -h",
 		"tune nothing x --y":                        "tune --y nothing x",
 	} {
 		if got := strings.Join(reorder(app, strings.Fields(in)), " "); got != want {
