@@ -16,16 +16,18 @@ type change struct {
 // character gets the range of the byte before the place reached in the source, every other one that of the character there.
 type aligner struct {
 	src  seg
-	from [][2]int // src.aligned()
+	from []origin // src.aligned()
 	b    strings.Builder
-	pos  [][2]int
+	pos  []origin
 	at   int // place reached in the source
 	last change
 	have bool // last is held back, because it may still swallow characters
 }
 
 func newAligner(g seg) *aligner {
-	return &aligner{src: g, from: g.aligned(), pos: make([][2]int, 0, len(g.s)+16)}
+	a := &aligner{src: g, from: g.aligned(), pos: make([]origin, 0, len(g.s)+16)}
+	a.b.Grow(len(g.s) + 16)
+	return a
 }
 
 func (a *aligner) flush() {
@@ -34,7 +36,7 @@ func (a *aligner) flush() {
 	}
 	a.have = false
 	c := a.last
-	at := [2]int{a.src.off, a.src.off}
+	at := origin{int32(a.src.off), int32(a.src.off)}
 	switch {
 	case c.n > 0 && a.at > 0:
 		at = a.from[a.at-1]

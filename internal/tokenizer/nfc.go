@@ -28,6 +28,10 @@ func (u unicodeForm) apply(g seg) seg {
 	a := newAligner(g)
 	a.keep(0, first)
 	for i := first; i < len(g.s); {
+		if k := asciiRun(g.s, i) - 1; k > i { // the last one may compose with what follows
+			a.keep(i, k)
+			i = k
+		}
 		n := u.form.NextBoundaryInString(g.s[i:], true)
 		if n <= 0 {
 			n = len(g.s) - i
@@ -50,6 +54,14 @@ func (u unicodeForm) apply(g seg) seg {
 		i += n
 	}
 	return a.seg()
+}
+
+// asciiRun returns the end of the ASCII characters from i on.
+func asciiRun(s string, i int) int {
+	for i < len(s) && s[i] < utf8.RuneSelf {
+		i++
+	}
+	return i
 }
 
 // compose joins decomposed characters again, counting how many source characters each result stands for.

@@ -57,14 +57,10 @@ func normReplace(p *patternFile, content string) (normalizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("in Replace: %w", err)
 	}
-	literal := ""
 	if p.String != nil {
-		literal = *p.String
+		return func(g seg) seg { return g.replaceAll(*p.String, content) }, nil
 	}
 	return func(g seg) (out seg) {
-		if literal != "" && !strings.Contains(g.s, literal) {
-			return g
-		}
 		parts, err := find(g.s)
 		if err != nil { // the pattern ran away on this text; it is left as it is, which the reference does too
 			return g
@@ -84,7 +80,7 @@ func (g seg) replace(parts []part, text string) seg {
 	}
 	src := g.aligned()
 	var b strings.Builder
-	pos := make([][2]int, 0, len(g.s))
+	pos := make([]origin, 0, len(g.s))
 	for _, p := range parts {
 		if !p.match {
 			b.WriteString(g.s[p.a:p.b])

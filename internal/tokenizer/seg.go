@@ -1,13 +1,23 @@
 package tokenizer
 
-import "unicode/utf8"
+import (
+	"math"
+	"strings"
+	"unicode/utf8"
+)
 
 // A seg is a part of the (normalised) text together with the bytes of the original text it stands for.
 type seg struct {
 	s   string
 	off int      // where s begins in the original text, when pos is nil
-	pos [][2]int // per byte of s the range of the original it came from; nil: byte k is byte off+k
+	pos []origin // per byte of s the range of the original it came from; nil: byte k is byte off+k
 }
+
+// An origin is a half-open range of bytes of the original text. There is one for every byte of a normalised text, so they are small.
+type origin [2]int32
+
+// maxText is the longest text whose bytes an origin can name.
+const maxText = math.MaxInt32
 
 func (g seg) sub(a, b int) seg {
 	r := seg{s: g.s[a:b], off: g.off + a}
@@ -24,9 +34,10 @@ func (g seg) span(a, b int) [2]int {
 	}
 	if g.pos != nil {
 		if a >= b {
-			return [2]int{g.pos[min(a, len(g.s)-1)][0], g.pos[min(a, len(g.s)-1)][0]}
+			at := int(g.pos[min(a, len(g.s)-1)][0])
+			return [2]int{at, at}
 		}
-		return [2]int{g.pos[a][0], g.pos[b-1][1]}
+		return [2]int{int(g.pos[a][0]), int(g.pos[b-1][1])}
 	}
 	for a > 0 && a < len(g.s) && !utf8.RuneStart(g.s[a]) && widens(g.s, a) {
 		a--
@@ -49,15 +60,23 @@ func widens(s string, i int) bool {
 }
 
 // aligned returns per byte of s the original range of its character, as an explicit table.
-func (g seg) aligned() [][2]int {
+func (g seg) aligned() []origin {
 	if g.pos != nil {
 		return g.pos
 	}
-	pos := make([][2]int, 0, len(g.s))
+	return g.appendAligned(make([]origin, 0, len(g.s)))
+}
+
+// appendAligned appends what aligned returns.
+func (g seg) appendAligned(pos []origin) []origin {
+	if g.pos != nil {
+		return append(pos, g.pos...)
+	}
 	for i := 0; i < len(g.s); {
-		_, n := utf8.DecodeRuneInString(g.s[i:])
-		for k := 0; k < n; k++ {
-			pos = append(pos, [2]int{g.off + i, g.off + i + n})
+		n := runeLen(g.s, i)
+		at := origin{int32(g.off + i), int32(g.off + i + n)}
+		for range n {
+			pos = append(pos, at)
 		}
 		i += n
 	}
@@ -66,18 +85,35 @@ func (g seg) aligned() [][2]int {
 
 // prepend puts text before s; the new bytes stand for the first character, as the reference library has it.
 func (g seg) prepend(text string) seg {
-	pos := g.aligned()
-	first := [2]int{g.off, g.off}
-	if len(pos) > 0 {
-		first = pos[0]
+	pos := g.appendAligned(make([]origin, len(text), len(text)+len(g.s)))
+	first := origin{int32(g.off), int32(g.off)}
+	if len(g.s) > 0 {
+		first = pos[len(text)]
 	}
 	_, n := utf8.DecodeRuneInString(g.s)
-	q := make([][2]int, 0, len(text)+len(pos))
-	for range text {
-		q = append(q, first)
+	for i := range len(text) + n {
+		pos[i] = first
 	}
-	for len(q) < len(text)+n {
-		q = append(q, first)
+	return seg{s: text + g.s, pos: pos}
+}
+
+// replaceAll puts text in place of every literal; the new bytes stand for the last character that was replaced.
+func (g seg) replaceAll(literal, text string) seg {
+	count := strings.Count(g.s, literal)
+	if count == 0 {
+		return g
 	}
-	return seg{s: text + g.s, pos: append(q, pos[n:]...)}
+	src := g.aligned()
+	size := len(g.s) + count*(len(text)-len(literal))
+	s, pos := make([]byte, 0, size), make([]origin, 0, size)
+	at := 0
+	for range count {
+		k := at + strings.Index(g.s[at:], literal)
+		s, pos = append(append(s, g.s[at:k]...), text...), append(pos, src[at:k]...)
+		at = k + len(literal)
+		for range len(text) {
+			pos = append(pos, src[at-1])
+		}
+	}
+	return seg{s: string(append(s, g.s[at:]...)), pos: append(pos, src[at:]...)}
 }

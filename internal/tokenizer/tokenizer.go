@@ -54,6 +54,9 @@ type Tokenizer struct {
 
 // Encode returns the tokens of text.
 func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
+	if len(text) > maxText {
+		return Encoding{}, fmt.Errorf("expected a text of at most %d bytes, found %d", maxText, len(text))
+	}
 	w := t.worker()
 	defer t.release(w)
 	var e Encoding

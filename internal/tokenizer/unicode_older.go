@@ -33,6 +33,9 @@ func isMark(r rune) bool {
 
 // isControl is what BertNormalizer drops when it cleans.
 func isControl(r rune) bool {
+	if r >= ' ' && r < 0x7f { // most are
+		return false
+	}
 	return r == 0 || r == unicode.ReplacementChar ||
 		unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co) && r != '\t' && r != '\n' && r != '\r' && !in(laterFormats, r)
 }
