@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,6 +48,8 @@ type calibrateReport struct {
 	Model     string `json:"model_sha256"`
 	Data      string `json:"data_sha256"`
 	Memory    int64  `json:"memory_bytes"` // that was needed beside mapped files
+	// Phases are seconds of wall time.
+	Phases quantize.CalibrationPhases `json:"phases"`
 	// Experts is how many tokens each expert has seen.
 	Experts []quantize.ExpertCoverage `json:"experts,omitempty"`
 }
@@ -82,9 +85,9 @@ func runCalibrate(e *env, c *cli.Context) error {
 	}
 	pool := kernels.NewPool(0)
 	defer pool.Close()
-	show := newProgress(e.stderr)
+	show := calibrating{progress: newProgress(e.stderr), began: time.Now()}
 	text := quantize.Text{IDs: ids, Length: c.Int("length")}
-	used, err := quantize.Calibrate(e.ctx, out, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.layers})
+	used, err := quantize.Calibrate(e.ctx, out, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.update})
 	show.end()
 	if err != nil {
 		return err
@@ -98,7 +101,8 @@ func runCalibrate(e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r := calibrateReport{Output: out, Inputs: made.Inputs(), Sequences: text.Pieces(), Tokens: made.Tokens, Bytes: info.Size(), Model: made.Model, Data: made.Data, Memory: used}
+	r := calibrateReport{Output: out, Inputs: made.Inputs(), Sequences: text.Pieces(), Tokens: made.Tokens, Bytes: info.Size(), Model: made.Model, Data: made.Data,
+		Memory: used.Memory, Phases: used.Phases}
 	if r.Experts, err = made.Coverage(); err != nil {
 		return err
 	}
@@ -109,5 +113,29 @@ func runCalibrate(e *env, c *cli.Context) error {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "wrote %s: %d inputs, %d sequences, %d tokens; %s of memory at most\n", r.Output, r.Inputs, r.Sequences, r.Tokens, bytesText(r.Memory))
+	fmt.Fprintln(e.stdout, calibrationCost(r.Phases))
 	return nil
+}
+
+// calibrationCost is one line of seconds by phase.
+func calibrationCost(p quantize.CalibrationPhases) string {
+	return fmt.Sprintf("calibration took %.1f s: %.1f s forward, %.1f s products, %.1f s magnitudes, %.1f s hidden states, %.1f s file", p.Total(), p.Forward, p.Products, p.Magnitudes, p.States, p.File)
+}
+
+// calibrating shows how far a calibration has come, how fast, and for how long yet: on a terminal after each batch, elsewhere each quarter.
+type calibrating struct {
+	*progress
+	began   time.Time
+	quarter int64
+}
+
+func (c *calibrating) update(p quantize.CalibrationProgress) {
+	quarter := 4 * p.Done / p.Total
+	if !c.terminal && quarter == c.quarter {
+		return
+	}
+	c.quarter = quarter
+	seconds := max(time.Since(c.began).Seconds(), 1e-3)
+	left := time.Duration(seconds * float64(p.Total-p.Done) / float64(p.Done) * float64(time.Second)).Round(time.Second)
+	c.text(fmt.Sprintf("calibrating: layer %d of %d, %.0f tokens/s, %s left", p.Layer, p.Layers, float64(p.Done)/float64(p.Layers)/seconds, left))
 }

@@ -100,7 +100,7 @@ func (t *trained) calibrate(ctx context.Context) error {
 	}
 	text := quantize.Text{IDs: ids[:min(len(ids), calibrationPieces*calibrationPiece)], Length: min(calibrationPiece, len(ids), j.Seq)}
 	path := filepath.Join(j.recipe.Output, "export.calibration")
-	if err := quantize.CalibrateOnce(ctx, path, m, t.weights, quantize.CalibrateOptions{Text: text, Memory: j.Memory, Copied: true, Pool: j.Pool}); err != nil {
+	if _, err := quantize.CalibrateOnce(ctx, path, m, t.weights, quantize.CalibrateOptions{Text: text, Memory: j.Memory, Copied: true, Pool: j.Pool}); err != nil {
 		return fmt.Errorf("training data: %w", err)
 	}
 	c, err := quantize.OpenCalibration(path)

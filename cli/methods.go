@@ -34,14 +34,20 @@ func methodFlags() []cli.Flag {
 	}
 }
 
+// measured is an open calibration and, when it was made on the way, what that took.
+type measured struct {
+	*quantize.Calibration
+	took *quantize.CalibrationPhases
+}
+
 // calibration opens --calibration, or makes one of --calibration-text beside the output; nil with neither, where the method needs
 // none. It must be of the model.
-func calibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, method, out string, pool *kernels.Pool) (*quantize.Calibration, func(), error) {
+func calibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, method, out string, pool *kernels.Pool) (*measured, func(), error) {
 	path, text := c.String("calibration"), c.String("calibration-text")
 	if path != "" && text != "" && !c.Bool("propagate") {
 		return nil, nil, usagef(c, "expected either --calibration or --calibration-text, found both")
 	}
-	made := path == ""
+	made, cal := path == "", &measured{}
 	switch {
 	case made && text == "" && method == "rtn":
 		return nil, func() {}, nil
@@ -49,12 +55,14 @@ func calibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model,
 		return nil, nil, hint.Errorf("give --calibration-text FILE, or a file made by `tune calibrate`", "method %s needs a calibration", method)
 	case made:
 		path = out + ".calibration"
-		if err := makeCalibration(e, c, base, m, path, pool); err != nil {
+		took, err := makeCalibration(e, c, base, m, path, pool)
+		if err != nil {
 			return nil, nil, err
 		}
+		cal.took = &took.Phases
 	}
-	cal, err := quantize.OpenCalibration(path)
-	if err != nil {
+	var err error
+	if cal.Calibration, err = quantize.OpenCalibration(path); err != nil {
 		return nil, nil, err
 	}
 	if err := cal.Check(m, base.Weights); err != nil {
@@ -80,18 +88,42 @@ func calibrationText(c *cli.Context, base *model.Checkpoint) (t quantize.Text, e
 }
 
 // makeCalibration makes the file unless an interrupted run has left it.
-func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, path string, pool *kernels.Pool) error {
+func makeCalibration(e *env, c *cli.Context, base *model.Checkpoint, m *model.Model, path string, pool *kernels.Pool) (r quantize.Calibrated, err error) {
 	text, err := calibrationText(c, base)
 	if err != nil {
-		return err
+		return r, err
 	}
 	memory, err := memoryFlag(c)
 	if err != nil {
-		return err
+		return r, err
 	}
-	show := newProgress(e.stderr)
+	show := calibrating{progress: newProgress(e.stderr), began: time.Now()}
 	defer show.end()
-	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.layers})
+	return quantize.CalibrateOnce(e.ctx, path, m, base.Weights, quantize.CalibrateOptions{Text: text, Memory: memory, Copied: copies(base), Pool: pool, Progress: show.update})
+}
+
+// propagationMemory is what --propagate takes beside solving; 0 without it.
+func propagationMemory(c *cli.Context, base *model.Checkpoint, p *quantize.PackedPlan, memory int64) (int64, error) {
+	if p.Method == quantize.RTN || !c.Bool("propagate") {
+		return 0, nil
+	}
+	if c.String("calibration-text") == "" {
+		return 0, usagef(c, "propagate: expected --calibration-text with it")
+	}
+	m, text, err := textModel(c, base)
+	if err != nil {
+		return 0, err
+	}
+	return p.PropagationMemory(m, base.Weights, text, memory)
+}
+
+// textModel opens what runs on --calibration-text.
+func textModel(c *cli.Context, base *model.Checkpoint) (m *model.Model, text quantize.Text, err error) {
+	if m, err = model.New(base, model.Options{Lazy: true}); err != nil {
+		return nil, text, err
+	}
+	text, err = calibrationText(c, base)
+	return m, text, err
 }
 
 // calibrationMemory is what calibrating on --calibration-text would take; 0 where it is not needed.
@@ -99,11 +131,7 @@ func calibrationMemory(c *cli.Context, base *model.Checkpoint, p *quantize.Packe
 	if p.Method == quantize.RTN || c.String("calibration-text") == "" {
 		return 0, nil
 	}
-	m, err := model.New(base, model.Options{Lazy: true})
-	if err != nil {
-		return 0, err
-	}
-	text, err := calibrationText(c, base)
+	m, text, err := textModel(c, base)
 	if err != nil {
 		return 0, err
 	}
@@ -140,7 +168,7 @@ func feedbackOptions(e *env, c *cli.Context, o *quantize.PlanOptions, pool *kern
 		}
 	}
 	if method == "gptq" {
-		o.Feedback = quantize.NewFeedback(cal, c.Float64("damp"), pool)
+		o.Feedback = quantize.NewFeedback(cal.Calibration, c.Float64("damp"), pool)
 	}
 	return done, nil
 }
@@ -177,7 +205,7 @@ type solving struct {
 	*quantize.Solver
 	plan     *quantize.PackedPlan // of the weights after folding
 	coverage []quantize.ExpertCoverage
-	seconds  float64 // of the calibration
+	took     *quantize.CalibrationPhases
 	close    func()
 }
 
@@ -204,14 +232,11 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	if err != nil {
 		return nil, err
 	}
-	begun := time.Now()
 	cal, done, err := calibration(e, c, base, m, p.Method, c.Args().Get(1), o.Pool)
 	if err != nil {
 		return nil, err
 	}
-	if c.String("calibration") == "" {
-		s.seconds = time.Since(begun).Seconds()
-	}
+	s.took = cal.took
 	closers = append(closers, done)
 	if s.coverage, err = cal.Coverage(); err != nil {
 		return nil, err
@@ -225,7 +250,7 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 	}
 	show := newProgress(e.stderr)
 	o.Progress = show.layers
-	s.Solver, err = quantize.StartMethod(e.ctx, p, m, base.Weights, cal, o)
+	s.Solver, err = quantize.StartMethod(e.ctx, p, m, base.Weights, cal.Calibration, o)
 	show.end()
 	if err != nil {
 		return nil, err
@@ -240,15 +265,15 @@ func startMethod(e *env, c *cli.Context, base *model.Checkpoint, p *quantize.Pac
 type methodReport struct {
 	Linears []quantize.LinearReport `json:"linears"`
 	Phases  quantize.Phases         `json:"phases"`
-	// Calibration is the seconds of wall time that running --calibration-text took.
-	Calibration float64            `json:"calibration_s,omitempty"`
-	Ratios      map[string]float64 `json:"awq_ratios,omitempty"`
+	// Calibration is what running --calibration-text took.
+	Calibration *quantize.CalibrationPhases `json:"calibration,omitempty"`
+	Ratios      map[string]float64          `json:"awq_ratios,omitempty"`
 	// Coverage is how many tokens each expert has seen.
 	Coverage []quantize.ExpertCoverage `json:"experts,omitempty"`
 }
 
 func (s *solving) report() *methodReport {
-	r := &methodReport{Linears: s.Reports, Phases: s.Phases, Calibration: s.seconds, Coverage: s.coverage}
+	r := &methodReport{Linears: s.Reports, Phases: s.Phases, Calibration: s.took, Coverage: s.coverage}
 	if s.Folds != nil {
 		r.Ratios = s.Folds.Ratios
 	}
@@ -286,13 +311,18 @@ func (r *methodReport) text(out io.Writer) error {
 		}
 	}
 	fmt.Fprintf(out, "damping raised for %d matrices, %d columns were never used; ", raised, dead)
-	if r.Calibration > 0 {
-		fmt.Fprintf(out, "%.1f s calibration, ", r.Calibration)
-	}
-	if r.Phases.Scales > 0 {
-		fmt.Fprintf(out, "%.1f s scales, ", r.Phases.Scales)
+	for _, p := range []struct {
+		name    string
+		seconds float64
+	}{{"scales", r.Phases.Scales}, {"propagation", r.Phases.Propagate}} {
+		if p.seconds > 0 {
+			fmt.Fprintf(out, "%.1f s %s, ", p.seconds, p.name)
+		}
 	}
 	fmt.Fprintf(out, "%.1f s statistics, %.1f s factors, %.1f s rounding\n", r.Phases.Statistics, r.Phases.Factor, r.Phases.Round)
+	if r.Calibration != nil {
+		fmt.Fprintln(out, calibrationCost(*r.Calibration))
+	}
 	return nil
 }
 

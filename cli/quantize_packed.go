@@ -107,7 +107,7 @@ func runPacked(e *env, c *cli.Context) error {
 	if dry && wanted {
 		return usagef(c, "dry-run: there is no folder to verify")
 	}
-	memory, err := memoryFlag(c)
+	bound, err := memoryFlag(c)
 	if err != nil {
 		return err
 	}
@@ -133,11 +133,20 @@ func runPacked(e *env, c *cli.Context) error {
 	}
 	r := packedJSON(p)
 	var workers int
+	running, err := propagationMemory(c, base, p, bound)
+	if err != nil {
+		return err
+	}
+	memory := bound
+	if bound > 0 {
+		memory -= running
+	}
 	if r.Memory, workers, err = p.Memory(memory, threads(c)); err != nil {
 		return err
 	}
+	r.Memory += running
 	if dry {
-		if r.Calibration, err = calibrationMemory(c, base, p, memory); err != nil {
+		if r.Calibration, err = calibrationMemory(c, base, p, bound); err != nil {
 			return err
 		}
 	} else {

@@ -15,6 +15,9 @@ func F16FromF32(dst []uint16, src []float32) { f16FromF32(dst, src[:len(dst)]) }
 // F32FromF16 widens len(dst) half precision values, exactly.
 func F32FromF16(dst []float32, src []uint16) { f32FromF16(dst, src[:len(dst)]) }
 
+// RoundF16 is one value as half precision keeps it, rounded as F16FromF32 does.
+func RoundF16(x float32) float32 { return f16Value(f16Bits(x)) }
+
 func bf16FromF32Plain(dst []uint16, src []float32) {
 	for i, x := range src {
 		dst[i] = roundBF16(x)

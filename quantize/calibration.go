@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"tune/internal/hint"
 	"tune/internal/model"
@@ -49,35 +50,48 @@ type CalibrateOptions struct {
 	Memory   int64 // bytes that everything may take beside mapped files; 0: no bound
 	Copied   bool  // matrices are no views of mapped files
 	Pool     *kernels.Pool
-	Progress func(done, total int) // layers
+	Progress func(CalibrationProgress)
+}
+
+// Calibrated is what a calibration took.
+type Calibrated struct {
+	Memory int64 // bytes at most, mapped files aside
+	Phases CalibrationPhases
 }
 
 // Calibrate runs a text through a model, a layer at a time, and writes the statistics of every input of linears. weights are the
-// model's, for its hash. It returns the bytes that this took at most, mapped files aside.
-func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) (int64, error) {
+// model's, for its hash.
+func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) (r Calibrated, err error) {
+	begun := time.Now()
 	c, err := planCalibration(m, weights, o)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	b := c.budget
 	w, err := newWalk(m, o.Text, b, o.Pool)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	defer tidy(b.bounded)
 	defer w.close()
 	c.walk, c.ctx = w, ctx
+	if o.Progress != nil {
+		w.progress = c.ran
+	}
 	list, err := json.Marshal(c.inputs)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
 	hash, err := hashTensors(weights)
 	if err != nil {
-		return 0, err
+		return r, err
 	}
-	return b.total, safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
+	err = safetensors.WriteFile(path, c, safetensors.WriteOptions{Metadata: map[string]string{
 		"format": "tune calibration", "version": calibrationVersion, "model_sha256": hash, "data_sha256": o.Text.Hash(),
 		"tokens": fmt.Sprint(o.Text.Pieces() * o.Text.Length), "inputs": string(list)}})
+	r = Calibrated{b.total, w.spent}
+	r.Phases.File = time.Since(begun).Seconds() - w.spent.Total()
+	return r, err
 }
 
 // CalibrationMemory is what Calibrate would take at most, in bytes beside mapped files.
@@ -157,7 +171,9 @@ type collecting struct {
 	ends     []int
 	from     int
 	now      []*Statistics
-	progress func(done, total int)
+	passes   int // of the layer
+	seen     int64
+	progress func(CalibrationProgress)
 }
 
 func statisticsInfo(in Input) [3]tensor.Info {
@@ -209,6 +225,7 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 	inputs := c.inputs[c.layer]
 	if c.from == 0 {
 		c.ends = c.budget.passes(inputs)
+		c.passes, c.seen = len(c.ends), 0
 	}
 	to, last := c.ends[0], len(c.ends) == 1
 	var err error
@@ -218,15 +235,19 @@ func (c *collecting) Tensor(name string) (tensor.Tensor, error) {
 	if c.from, c.ends = to, c.ends[1:]; last {
 		c.from = 0
 		c.layer++
-		if c.progress != nil {
-			c.progress(c.layer, len(c.inputs))
-		}
 	}
 	t, ok := c.measured(name)
 	if !ok {
 		return t, tensor.Missing(name)
 	}
 	return t, nil
+}
+
+// ran tells how far the calibration is when so many more tokens have run through the layer.
+func (c *collecting) ran(tokens int) {
+	all := int64(c.walk.text.Pieces() * c.walk.text.Length)
+	c.seen += int64(tokens)
+	c.progress(CalibrationProgress{c.layer + 1, len(c.inputs), int64(c.layer)*all + c.seen/int64(c.passes), int64(len(c.inputs)) * all})
 }
 
 // measured is a tensor of the inputs at hand.

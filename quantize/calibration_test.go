@@ -52,7 +52,8 @@ func TestCalibration(t *testing.T) {
 		if o.Memory > 0 {
 			o.Memory = most - 1
 		}
-		if most, err = Calibrate(ctx, path, m, c.Weights, o); err != nil {
+		r, err := Calibrate(ctx, path, m, c.Weights, o)
+		if most = r.Memory; err != nil {
 			t.Fatal(err)
 		}
 		o.Pool.Close()

@@ -112,7 +112,8 @@ func memoryChild(dir string) error {
 		ids[i] = int32((31*i + i*i%29) % m.V)
 	}
 	ctx, path := context.Background(), filepath.Join(dir, "x.calib")
-	if r.Planned, err = Calibrate(ctx, path, m, c.Weights, CalibrateOptions{Text: Text{ids, 32}, Memory: limit / 2, Pool: pool}); err != nil {
+	took, err := Calibrate(ctx, path, m, c.Weights, CalibrateOptions{Text: Text{ids, 32}, Memory: limit / 2, Pool: pool})
+	if r.Planned = took.Memory; err != nil {
 		return err
 	}
 	if r.Calibrated, err = resident(); err != nil {

@@ -32,6 +32,13 @@ var methods = []method{
 // RTN rounds to the nearest codes, without a calibration.
 const RTN = "rtn"
 
+func methodNamed(name string) method {
+	return methods[slices.IndexFunc(methods, func(m method) bool { return m.name == name })]
+}
+
+// folds tells whether the method changes weights before they are rounded.
+func (p *PackedPlan) folds() bool { return methodNamed(p.Method).awq }
+
 // MethodNames lists the methods.
 func MethodNames() (names []string) {
 	for _, m := range methods {
@@ -63,7 +70,7 @@ type MethodOptions struct {
 	Search    int   // smaller ranges tried for each group
 	Sweeps    int   // of refinement after GPTQ
 	Propagate *Text // see SolverOptions
-	Memory    int64 // bound in bytes; 0: none
+	Memory    int64 // bound in bytes, of solving and propagating together; 0: none
 	Few       Few   // what is done for experts that have seen few tokens
 	Pool      *kernels.Pool
 	Progress  func(done, total int) // layers, of AWQ's search
@@ -77,11 +84,10 @@ func DefaultMethod() MethodOptions {
 // StartMethod prepares the method of a planned folder, one other than RTN: the folder is then planned anew with the solver's Weights and
 // with its Stamp.
 func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights tensor.Source, c *Calibration, o MethodOptions) (*Solver, error) {
-	i := slices.IndexFunc(methods, func(m method) bool { return m.name == p.Method })
 	s := p.Scheme
 	grid := solve.IntsOptions{Bits: s.Bits, Group: s.Group, Symmetric: s.Sym, Search: o.Search,
 		Store: func(x float64) float64 { return float64(s.RoundScale(float32(x))) }}
-	so := SolverOptions{Grid: grid, GPTQ: methods[i].gptq, Order: o.Order, Damp: o.Damp, Sweeps: o.Sweeps, Weighted: true, Propagate: o.Propagate, Memory: o.Memory, Few: o.Few,
+	so := SolverOptions{Grid: grid, GPTQ: methodNamed(p.Method).gptq, Order: o.Order, Damp: o.Damp, Sweeps: o.Sweeps, Weighted: true, Propagate: o.Propagate, Memory: o.Memory, Few: o.Few,
 		Kept: map[string]bool{}, Pool: o.Pool}
 	if s.DescAct {
 		so.Order = OrderIndex
@@ -93,11 +99,18 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	}
 	var folds *Folds
 	begun := time.Now()
-	if methods[i].awq {
+	if p.folds() {
 		var err error
 		if folds, err = SearchFolds(ctx, m, weights, c, AWQOptions{Grid: grid, Few: o.Few, Pool: o.Pool, Progress: o.Progress}); err != nil {
 			return nil, err
 		}
+	}
+	if o.Propagate != nil {
+		b, err := p.planPropagation(m, weights, *o.Propagate, o.Memory)
+		if err != nil {
+			return nil, err
+		}
+		so.budget = &b
 	}
 	x, err := NewSolver(m, weights, c, folds, so)
 	if err != nil {
@@ -106,23 +119,28 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 	if folds != nil {
 		x.Phases.Scales = time.Since(begun).Seconds()
 	}
-	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", p.Method, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, o.Propagate != nil, o.Few)
+	propagated := "" // the text
+	if o.Propagate != nil {
+		propagated = o.Propagate.Hash()
+	}
+	x.Stamp = fmt.Sprintf("%s %s %s %s %g %d %d %v %v", p.Method, c.Model, c.Data, so.Order, so.Damp, grid.Search, so.Sweeps, propagated, o.Few)
 	return x, nil
 }
 
-// CalibrateOnce calibrates unless an earlier run has left the file of the same model and text.
-func CalibrateOnce(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) error {
+// CalibrateOnce calibrates unless an earlier run has left the file of the same model and text; then the phases are those of checking it.
+func CalibrateOnce(ctx context.Context, path string, m *model.Model, weights tensor.Source, o CalibrateOptions) (r Calibrated, err error) {
+	begun := time.Now()
 	old, err := OpenCalibration(path)
 	switch {
 	case err == nil:
 		same := old.Data == o.Text.Hash() && old.Check(m, weights) == nil
 		old.Close()
 		if same {
-			return nil
+			r.Phases.File = time.Since(begun).Seconds()
+			return r, nil
 		}
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCalibration):
-		return err
+		return r, err
 	}
-	_, err = Calibrate(ctx, path, m, weights, o)
-	return err
+	return Calibrate(ctx, path, m, weights, o)
 }

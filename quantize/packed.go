@@ -16,7 +16,6 @@ import (
 	"tune/internal/qtype"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
-	"tune/quantize/solve"
 )
 
 // PackedOptions of PlanPacked.
@@ -283,41 +282,4 @@ func (p *PackedPlan) ModuleBytes(i int) (n int64) {
 		n += info.Bytes()
 	}
 	return n
-}
-
-// Memory is what the work on one module needs in bytes, the largest one: its codes, its parts twice while they are put together, and
-// what its source takes; how many workers fit into a limit (0: none), at most n; and the bytes of all of them, with what the method needs
-// to choose codes, for one module at a time.
-func (p *PackedPlan) Memory(limit int64, n int) (total int64, workers int, err error) {
-	one := int64(chunkValues * perChunk)
-	for i := range p.Modules {
-		if m := &p.Modules[i]; !m.Kept {
-			one = max(one, int64(m.Out)*int64(m.In)+3*p.ModuleBytes(i)+16*int64(m.In))
-		}
-	}
-	one += p.o.Resident
-	solving := p.solving(n)
-	if least := one + solving; limit > 0 && least > limit {
-		return least, 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for the largest module, found %d", least, limit)
-	}
-	if limit > 0 {
-		n = int(min(int64(n), (limit-solving)/one))
-	}
-	return solving + int64(n)*one, n, nil
-}
-
-// solving is what a method needs for the largest module: the products of its input as they are read, as they are factored, after folding
-// and for refinement; weights, codes and scales, and residuals of a chunk of rows; rows that threads correct.
-func (p *PackedPlan) solving(threads int) (most int64) {
-	if p.Method == RTN {
-		return 0
-	}
-	for i := range p.Modules {
-		m := &p.Modules[i]
-		if out, in := int64(m.Out), int64(m.In); !m.Kept {
-			rows := min(out, solve.RefineRows)
-			most = max(most, in*in*(8+8+8+4)+out*in*(4+1)+rows*in*(4+4+4)+int64(threads)*in*solve.RowsBytes)
-		}
-	}
-	return most
 }

@@ -324,7 +324,7 @@ func solvedFolder(source, out string, threads int, told io.Writer) error {
 	pool := kernels.NewPool(threads)
 	defer pool.Close()
 	path := source + ".calib"
-	if err := CalibrateOnce(context.Background(), path, m, c.Weights, CalibrateOptions{Text: Text{ids, 32}, Pool: pool}); err != nil {
+	if _, err := CalibrateOnce(context.Background(), path, m, c.Weights, CalibrateOptions{Text: Text{ids, 32}, Pool: pool}); err != nil {
 		return err
 	}
 	cal, err := OpenCalibration(path)

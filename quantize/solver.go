@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"tune/internal/grouped"
 	"tune/internal/hint"
@@ -34,10 +33,11 @@ type SolverOptions struct {
 	Sweeps    int               // of refinement of codes and scales after GPTQ
 	Weighted  bool              // the search of ranges weighs columns by their activations
 	Propagate *Text             // layers see what the quantized ones before them give for this text; nil: what the model's own give
-	Memory    int64             // for running layers, with Propagate
+	Memory    int64             // a bound that others keep; 0: none. Memory that is not used any more is given back under one
 	Few       Few               // what is done for experts that have seen few tokens
 	Kept      map[string]bool   // modules that are not quantized
 	Pool      *kernels.Pool
+	budget    *budget // of running layers; nil: no bound
 }
 
 // LinearReport is what became of one linear.
@@ -51,14 +51,6 @@ type LinearReport struct {
 	Dead   int     `json:"dead_columns,omitempty"`   // that were always zero; they keep their nearest codes
 }
 
-// Phases are seconds of wall time.
-type Phases struct {
-	Scales     float64 `json:"scales_s,omitempty"` // the search of AWQ
-	Statistics float64 `json:"statistics_s"`
-	Factor     float64 `json:"factors_s"`
-	Round      float64 `json:"rounding_s"`
-}
-
 // Solver chooses the codes of a model's linears, one after the other in the order of the forward. Results do not depend on the
 // number of threads.
 type Solver struct {
@@ -67,6 +59,7 @@ type Solver struct {
 	Folds   *Folds        // nil: none
 	Weights tensor.Source // after folding
 	Stamp   string        // changes when anything does that decides the codes
+	Running int64         // bytes that running layers takes at most beside solving, with propagation
 
 	m           *model.Model
 	calibration *Calibration
@@ -82,7 +75,7 @@ type Solver struct {
 	hessian     *solve.Hessian // for refinement
 	grid        solve.IntsOptions
 	solved      map[string]*grouped.Linear // of the layer, with propagation
-	clock       time.Time
+	clock       stopwatch
 }
 
 // NewSolver prepares the quantization of a model by a calibration, after folds (nil: none).
@@ -103,13 +96,15 @@ func NewSolver(m *model.Model, weights tensor.Source, c *Calibration, f *Folds, 
 		s.Weights = f.Source(weights)
 	}
 	if o.Propagate != nil {
-		b, err := planWalk(m, *o.Propagate, c.inputs, 0, o.Memory)
-		if err != nil {
+		b := o.budget
+		if b == nil {
+			b = &unbounded
+		}
+		var err error
+		if s.walk, err = newWalk(m, *o.Propagate, *b, o.Pool); err != nil {
 			return nil, err
 		}
-		if s.walk, err = newWalk(m, *o.Propagate, b, o.Pool); err != nil {
-			return nil, err
-		}
+		s.Running = b.total
 	}
 	return s, nil
 }
@@ -121,19 +116,13 @@ func (s *Solver) Close() {
 	}
 }
 
-func (s *Solver) lap(to *float64) {
-	now := time.Now()
-	*to += now.Sub(s.clock).Seconds()
-	s.clock = now
-}
-
 // Linear quantizes the weight of a module. With propagation those before it are quantized too, if they were not.
 func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, error) {
 	l, err := layerNumber(name)
 	if err != nil || l >= s.m.L {
 		return nil, fmt.Errorf("%s: expected a linear of a layer", name)
 	}
-	s.clock = time.Now()
+	s.clock.start()
 	for s.walk != nil && s.layer < l {
 		if err := s.advance(ctx); err != nil {
 			return nil, err
@@ -142,7 +131,7 @@ func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, erro
 	if s.layer != l {
 		s.enter(l, s.calibration.layer(l, s.o.Few))
 	}
-	s.lap(&s.Phases.Statistics)
+	s.clock.lap(&s.Phases.Statistics)
 	if q := s.solved[name]; q != nil {
 		return q, nil
 	}
@@ -152,41 +141,6 @@ func (s *Solver) Linear(ctx context.Context, name string) (*grouped.Linear, erro
 // enter begins a layer.
 func (s *Solver) enter(l int, stats *layerStatistics) {
 	s.layer, s.stats, s.input, s.solved = l, stats, -1, nil
-}
-
-// advance quantizes the layer at hand, runs it, and measures the next one.
-func (s *Solver) advance(ctx context.Context) (err error) {
-	if l := s.layer; l >= 0 {
-		run := &override{matrices: map[string]kernels.Matrix{}}
-		for _, in := range s.stats.inputs {
-			for _, name := range in.Modules {
-				q := s.solved[name]
-				if s.o.Kept[name] {
-					continue
-				}
-				if q == nil {
-					if q, err = s.solve(name); err != nil {
-						return err
-					}
-				}
-				w := make([]float32, q.Out*q.In)
-				for o := range q.Out {
-					q.Decode(w[o*q.In:(o+1)*q.In], o)
-				}
-				if s.Folds != nil {
-					s.Folds.unscale(name+".weight", w)
-				}
-				run.matrices[name+".weight"] = kernels.Floats(w, q.Out, q.In)
-			}
-		}
-		s.lap(&s.Phases.Statistics)
-		if err := s.walk.layer(ctx, l, run, true, 0, 0, nil); err != nil {
-			return err
-		}
-	}
-	s.enter(s.layer+1, s.walk.statistics(ctx, s.layer+1, s.calibration.inputs[s.layer+1], s.o.Few))
-	s.solved = map[string]*grouped.Linear{}
-	return nil
 }
 
 // solve quantizes a linear of the layer at hand.
@@ -230,13 +184,13 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 		r.Damp, r.Tries, r.Dead = s.factor.Damp, s.factor.Tries, s.factor.Dead
 	}
 	q := g.Linear()
-	s.lap(&s.Phases.Round)
+	s.clock.lap(&s.Phases.Round)
 	r.Error = solve.RelativeError(w, q, in.Gram, s.o.Pool)
 	s.Reports = append(s.Reports, r)
 	if s.solved != nil {
 		s.solved[name] = q
 	}
-	s.lap(&s.Phases.Statistics)
+	s.clock.lap(&s.Phases.Statistics)
 	return q, nil
 }
 
@@ -244,9 +198,13 @@ func (s *Solver) solve(name string) (*grouped.Linear, error) {
 func (s *Solver) prepare(i int) error {
 	s.now, s.factor, s.hessian = nil, nil, nil
 	tidy(s.o.Memory > 0)
+	s.clock.lap(&s.Phases.Statistics)
 	in, tokens, policy, err := s.stats.of(i)
 	if err != nil {
 		return err
+	}
+	if s.walk != nil {
+		s.clock.lap(&s.Phases.Propagate)
 	}
 	if s.now, s.tokens, s.policy = in, tokens, policy; s.Folds != nil && s.Folds.columns[in.Modules[0]] != nil {
 		scaled := *in
@@ -277,11 +235,11 @@ func (s *Solver) prepare(i int) error {
 		order = solve.ByActivation(diag)
 		s.grid.Sorted = order
 	}
-	s.lap(&s.Phases.Statistics)
+	s.clock.lap(&s.Phases.Statistics)
 	if s.factor, err = solve.NewFactor(in.Gram, order, s.o.Damp, s.o.Pool); err == nil && s.o.Sweeps > 0 {
 		s.hessian = solve.NewHessian(in.Gram, s.factor.Damp, s.o.Pool)
 	}
-	s.lap(&s.Phases.Factor)
+	s.clock.lap(&s.Phases.Factor)
 	return err
 }
 

@@ -41,7 +41,9 @@ func (w *walk) measure(ctx context.Context, l int, inputs []Input, from, to int,
 	err := w.layer(ctx, l, nil, advance, from, to, func(i int, x []float32, rows int) {
 		s := all[i-from]
 		s.Gram.Add(x, rows, w.m.Exact, w.pool)
+		w.clock.lap(&w.spent.Products)
 		addMagnitudes(s.Mean, x, rows, w.pool)
+		w.clock.lap(&w.spent.Magnitudes)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("layer %d: %w", l, err)

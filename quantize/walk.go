@@ -50,6 +50,9 @@ type walk struct {
 	x        store
 	store    *graph.Store // of what runs
 	embedded bool         // x holds hidden states
+	clock    stopwatch
+	spent    CalibrationPhases
+	progress func(tokens int) // through a layer; nil: nobody asks
 }
 
 // batchTokens is about how many tokens run at a time: enough for products at full speed, few enough for their activations.
@@ -130,6 +133,7 @@ func (w *walk) run(first, last, n int, build func(b model.Batch, x *graph.Node) 
 		set(s)
 	}
 	ids, pos, start := s.Ints("ids"), s.Ints("pos"), s.Ints("start")
+	w.clock.start()
 	for ; first < last; first += n {
 		for i := range n {
 			if ids != nil {
@@ -147,9 +151,11 @@ func (w *walk) run(first, last, n int, build func(b model.Batch, x *graph.Node) 
 				return err
 			}
 		}
+		w.clock.lap(&w.spent.States)
 		if err := s.RunAll(); err != nil {
 			return err
 		}
+		w.clock.lap(&w.spent.Forward)
 		if err := see(s, first, n); err != nil {
 			return err
 		}
@@ -200,6 +206,9 @@ func (w *walk) layer(ctx context.Context, l int, t model.Trainable, advance bool
 				if rows > 0 {
 					see(from+i, x[:rows*t.Width], rows)
 				}
+			}
+			if w.progress != nil {
+				w.progress(n)
 			}
 			if !advance {
 				return nil

@@ -11,6 +11,7 @@ import (
 	"tune/internal/hint"
 	"tune/internal/qtype"
 	"tune/internal/tensor"
+	"tune/kernels"
 )
 
 // A Scheme says how the weights of a model are stored. Make it with ParseScheme.
@@ -235,11 +236,7 @@ func rounded(t qtype.Type, x float32) float32 {
 		}
 		return math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff)
 	case qtype.F16:
-		var b [2]byte
-		var y [1]float32
-		t.Row().Encode(b[:], []float32{x})
-		t.Row().Decode(y[:], b[:])
-		return y[0]
+		return kernels.RoundF16(x)
 	}
 	return x
 }

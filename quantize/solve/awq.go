@@ -163,9 +163,12 @@ func (s *scaleSearch) loss(scale []float64, tokens int) float64 {
 func (s *scaleSearch) layerLoss(l Weights, scale []float64) float64 {
 	n := s.n
 	s.d, s.y = slices.Grow(s.d[:0], l.Out*n)[:l.Out*n], slices.Grow(s.y[:0], l.Out*n)[:l.Out*n]
-	s.pool.Run(l.Out, func(_, r int) {
-		g := NewInts(1, n, s.Grid)
-		g.roundError(s.d[r*n:(r+1)*n], l.W[r*n:(r+1)*n], scale)
+	g := NewInts(1, n, s.Grid)
+	s.pool.Run((l.Out+errorRows-1)/errorRows, func(_, t int) {
+		x, weight := make([]float64, g.Group), make([]float64, g.Group)
+		for r := t * errorRows; r < min((t+1)*errorRows, l.Out); r++ {
+			g.roundError(s.d[r*n:(r+1)*n], l.W[r*n:(r+1)*n], scale, x, weight)
+		}
 	})
 	return s.quadratic(l.Out)
 }
@@ -189,9 +192,12 @@ func (s *scaleSearch) quadratic(rows int) float64 {
 	return total
 }
 
-// roundError writes the error of a row that is scaled, rounded and scaled back.
-func (g *Ints) roundError(d, row []float32, scale []float64) {
-	x, weight, top := make([]float64, g.Group), make([]float64, g.Group), float64(int(1)<<g.Bits-1)
+// errorRows of a task.
+const errorRows = 16
+
+// roundError writes the error of a row that is scaled, rounded and scaled back; x and weight are memory for a group.
+func (g *Ints) roundError(d, row []float32, scale, x, weight []float64) {
+	top := float64(int(1)<<g.Bits - 1)
 	for at := 0; at < g.in; at += g.Group {
 		n := min(g.Group, g.in-at)
 		for i := range n {

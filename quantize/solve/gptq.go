@@ -42,8 +42,10 @@ func (f *Factor) Solve(w []float32, rows int, grid Grid, when When, blockColumns
 	}
 	tasks := (rows + gptqRows - 1) / gptqRows
 	losses := make([]float64, tasks)
-	pool.Run(tasks, func(_, t int) {
-		s := &solving{Factor: f, grid: grid, when: when, block: blockColumns, row: t * gptqRows, rows: min(gptqRows, rows-t*gptqRows)}
+	work := make([]solving, pool.Workers())
+	pool.Run(tasks, func(worker, t int) {
+		s := &work[worker]
+		s.Factor, s.grid, s.when, s.block, s.row, s.rows, s.loss = f, grid, when, blockColumns, t*gptqRows, min(gptqRows, rows-t*gptqRows), 0
 		s.load(w)
 		s.run()
 		losses[t] = s.loss
@@ -64,10 +66,16 @@ type solving struct {
 	row, rows int
 	w, e      []float64
 	loss      float64
+	columns   []int32 // of a run, and its weights
+	group     []float64
 }
 
 func (s *solving) load(w []float32) {
-	s.w, s.e = make([]float64, s.N*gptqRows), make([]float64, s.block*gptqRows)
+	s.w, s.e = resized(s.w, s.N*gptqRows), resized(s.e, s.block*gptqRows)
+	if s.rows < gptqRows { // what other rows have left
+		clear(s.w)
+		clear(s.e)
+	}
 	for p, c := range s.order {
 		to := s.w[p*gptqRows : (p+1)*gptqRows]
 		for r := range s.rows {
@@ -119,8 +127,8 @@ func (s *solving) begin(p int) {
 		return
 	}
 	n := min(run, p+1)
-	columns := make([]int32, n)
-	w := make([]float64, n*gptqRows)
+	s.columns, s.group = resized(s.columns, n), resized(s.group, n*gptqRows)
+	columns, w := s.columns, s.group
 	for i := range n {
 		columns[i] = s.order[p-i]
 		copy(w[i*gptqRows:(i+1)*gptqRows], s.w[(p-i)*gptqRows:])
@@ -147,8 +155,10 @@ func (s *solving) column(p, from, at int) {
 // Nearest rounds w (rows, n) to a grid without correcting anything.
 func Nearest(w []float32, rows, n int, grid Grid, pool *kernels.Pool) {
 	f := &Factor{N: n, order: reversed(natural(n))}
-	pool.Run((rows+gptqRows-1)/gptqRows, func(_, t int) {
-		s := &solving{Factor: f, grid: grid, when: Current, row: t * gptqRows, rows: min(gptqRows, rows-t*gptqRows)}
+	work := make([]solving, pool.Workers())
+	pool.Run((rows+gptqRows-1)/gptqRows, func(worker, t int) {
+		s := &work[worker]
+		s.Factor, s.grid, s.when, s.row, s.rows = f, grid, Current, t*gptqRows, min(gptqRows, rows-t*gptqRows)
 		s.load(w)
 		q := make([]float64, s.rows)
 		for p := n - 1; p >= 0; p-- {

@@ -173,14 +173,33 @@ func (g *Ints) search(w, weight []float64, try func(shrink float64) (scale, zero
 
 // loss is the weighted squared error of a group, or something above limit.
 func (g *Ints) loss(w, weight []float64, s, z, limit float64) (sum float64) {
-	inverse, top := 1/s, float64(int(1)<<g.Bits-1)
-	for i, v := range w {
-		d := (min(max(math.RoundToEven(v*inverse)+z, 0), top)-z)*s - v
-		if sum += weight[i] * d * d; sum > limit {
-			break
+	inverse, least, most := 1/s, -z, float64(int(1)<<g.Bits-1)-z
+	weight = weight[:len(w)]
+	i := 0
+	for ; i+4 <= len(w); i += 4 { // four at a time, whose errors do not wait for each other
+		a, b := roundingError(w[i], inverse, least, most, s), roundingError(w[i+1], inverse, least, most, s)
+		c, d := roundingError(w[i+2], inverse, least, most, s), roundingError(w[i+3], inverse, least, most, s)
+		if sum += weight[i]*a*a + weight[i+1]*b*b + (weight[i+2]*c*c + weight[i+3]*d*d); sum > limit {
+			return sum
 		}
 	}
+	for ; i < len(w); i++ {
+		d := roundingError(w[i], inverse, least, most, s)
+		sum += weight[i] * d * d
+	}
 	return sum
+}
+
+// roundingError is the nearest multiple of s, from least to most times it, minus v.
+func roundingError(v, inverse, least, most, s float64) float64 {
+	const magic = 3 << 51 // rounds to even what is added to it; the conversion keeps the product from being fused
+	q := float64(v*inverse) + magic - magic
+	if q < least {
+		q = least
+	} else if q > most {
+		q = most
+	}
+	return q*s - v
 }
 
 // Linear is the rounded matrix.

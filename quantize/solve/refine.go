@@ -114,7 +114,8 @@ func (g *Ints) moveCodes(row, rows int, r []float32, h *Hessian) {
 // scaleMove is the memory of moveScales, which is used again for every group.
 type scaleMove struct{ hk, c, step, scratch []float32 }
 
-func resized(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }
+// resized makes room for n values in memory that is used again.
+func resized[T any](x []T, n int) []T { return slices.Grow(x[:0], n)[:n] }
 
 // moveScales moves the scales of one group of some rows with residuals r (rows, n).
 func (g *Ints) moveScales(move *scaleMove, first, rows, k int, columns []int, r []float32, h *Hessian, pool *kernels.Pool) {
