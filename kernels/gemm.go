@@ -6,7 +6,7 @@ import "unsafe"
 
 const (
 	panelRows = 6   // rows of a register tile and of a panel of A
-	maxDepth  = 512 // longest block of the summed dimension, in units
+	maxDepth  = 640 // longest block of the summed dimension of any engine, in units
 	maxExtra  = 256 // longest low-rank term that is folded into the last block, in units
 	maxWidth  = 64  // columns of the widest panel of B
 	maxGroup  = 4   // panels of B a task packs at once
@@ -30,6 +30,7 @@ type tileArgs struct {
 // An engine is the inner loops of one level and precision. Rows that are missing in a group of rows are given as copies of another.
 type engine struct {
 	per  int // values in a unit: 2 bf16 or 1 float32
+	deep int // longest block of the summed dimension, in units
 	nr   int // columns of a full panel of B
 	unit int // a panel of B is a multiple of this wide; packB takes so many rows
 	// tile runs the register tile of width columns.
@@ -130,7 +131,7 @@ func (m *multiply) bind(p *Pool) {
 
 // cutK is the length of the blocks of K and their number; all but the last are a multiple of 256 long.
 func (e *engine) cutK(k int) (step, n int) {
-	most := maxDepth * e.per
+	most := e.deep * e.per
 	if k <= most {
 		return max(k, 1), 1
 	}
@@ -360,7 +361,7 @@ func (m *multiply) runTask(worker, task int) {
 // lowRank adds a low-rank term too long to be folded: blocks of its own.
 func (m *multiply) lowRank(w *panels, p *outPlan, o *Out, c0, c1, r0, r1 int) {
 	e := m.eng
-	step := maxDepth * e.per
+	step := e.deep * e.per
 	for k := 0; k < o.R; k += step {
 		n := min(step, o.R-k)
 		s := source{e: e, w: w, rowwise: o.Rowwise, c0: c0, c1: c1, full: e.units(n)}

@@ -5,9 +5,9 @@ package kernels
 import "unsafe"
 
 var (
-	bf16Engine = engine{per: 2, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16}
-	f32Engine  = engine{per: 1, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats}
-	avx2Engine = engine{per: 1, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2}
+	bf16Engine = engine{per: 2, deep: 512, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16}
+	f32Engine  = engine{per: 1, deep: 512, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats}
+	avx2Engine = engine{per: 1, deep: 640, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2}
 )
 
 // engineFor chooses the inner loops by level and precision.

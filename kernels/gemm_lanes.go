@@ -9,7 +9,7 @@ import "unsafe"
 
 const (
 	laneSums   = 96  // rows times columns of a tile
-	laneStride = 784 // values from column to column of an opened block; no power of two, which would share a set of the cache
+	laneStride = 912 // values from column to column of an opened block; no power of two, which would share a set of the cache
 	mostLanes  = 48  // most rows of A that go this way
 	laneCols   = 96  // most columns of a task; like every number of them but the last a multiple of any tile's
 )
@@ -57,7 +57,7 @@ func (m *multiply) rowsAreLanes() bool {
 	}
 	for i := range x.Outs {
 		o := &x.Outs[i]
-		if o.Rowwise || o.R > maxExtra || !o.B.cutsWhole(x.K) || o.R > 0 && !o.V.cutsWhole(o.R) {
+		if o.Rowwise || o.R > maxExtra || !m.eng.cutsWhole(&o.B, x.K) || o.R > 0 && !m.eng.cutsWhole(&o.V, o.R) {
 			return false
 		}
 	}
@@ -65,7 +65,10 @@ func (m *multiply) rowsAreLanes() bool {
 }
 
 // cutsWhole tells whether every block of K, as a product cuts k values, is whole blocks of the codec.
-func (x *Matrix) cutsWhole(k int) bool { return k <= maxDepth || 256%x.Block == 0 }
+func (e *engine) cutsWhole(x *Matrix, k int) bool {
+	_, n := e.cutK(k)
+	return n == 1 || 256%x.Block == 0
+}
 
 // planLanes cuts the columns of every Out into tasks.
 func (m *multiply) planLanes() {

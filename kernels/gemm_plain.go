@@ -5,7 +5,7 @@ import "unsafe"
 // The engine in plain Go: float32, panels of 16 columns. It is what CPUs without assembly run, and what the packs of the AVX2 engine
 // leave undone.
 
-var plainEngine = engine{per: 1, nr: 16, unit: 8, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain, lanes: lanesPlain}
+var plainEngine = engine{per: 1, deep: 512, nr: 16, unit: 8, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain, lanes: lanesPlain}
 
 // tilePlain runs the tile as blocks of 2 x 4 sums that stay in registers.
 func tilePlain(width int, t *tileArgs) {

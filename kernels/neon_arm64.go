@@ -14,7 +14,7 @@ func detectLevel() (cpuLevel, string) { return levelNEON, "every arm64 CPU has N
 
 func cpuFeatures() []string { return []string{"neon"} }
 
-var neonEngine = engine{per: 1, nr: 16, unit: 16, tile: tileNEON16, packA: packAPlain, packAT: packATPlain, packB: packBNEON, packN: packNPlain}
+var neonEngine = engine{per: 1, deep: 512, nr: 16, unit: 16, tile: tileNEON16, packA: packAPlain, packAT: packATPlain, packB: packBNEON, packN: packNPlain}
 
 func engineFor(bool) *engine {
 	if level < levelNEON {

@@ -3,7 +3,7 @@ package main
 import "fmt"
 
 // laneStride is the bytes from column to column of opened rows: laneStride of package kernels in values, times four.
-const laneStride = 4 * 784
+const laneStride = 4 * 912
 
 // lanes emits the tiles of few rows of A, whose rows are the lanes of the registers: B is read as it was opened, row by row, and every
 // value of it is broadcast. nv registers hold the rows; 12/nv columns keep twelve sums under way, as the latency of two multiply-adds a
