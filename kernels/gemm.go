@@ -122,6 +122,7 @@ type outPlan struct {
 	extra  int // units of U
 	folded bool
 	fused  *[4]fusedProduct // of the small product
+	words  wordProduct      // of a single row; nil: fused
 }
 
 func (m *multiply) bind(p *Pool) {

@@ -8,6 +8,10 @@ func engineFor(bool) *engine { return &plainEngine }
 
 func fusedFor(*Codec) *[4]fusedProduct { return nil }
 
+func wordsFor(*Codec) wordProduct { return nil }
+
+func roundWords(q *int16, pairs, x *float32, n int) { roundWordsPlain(q, pairs, x, n) }
+
 func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
 	vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
 }

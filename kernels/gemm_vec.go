@@ -1,9 +1,13 @@
 package kernels
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // The product of a few rows (generation): packing B would cost more than multiplying. Each row of B is read once for up to four rows
-// of A, which stay float32. Types with a kernel of their own are decoded to float32 on the way; of the others each row is first
+// of A, which stay float32, but for a single one: AVX2 rounds it to 16 bits, 32 values to a scale, unless products are exact, and
+// multiplies the codes of stored types as integers, because converting each to float32 takes longer than memory does. Types with a kernel of their own are decoded to float32 on the way; of the others each row is first
 // decoded, to bf16 where that is the faster and products are not exact, else to float32.
 
 const (
@@ -15,6 +19,32 @@ const (
 // fusedProduct is y[i*ldy+r] = sum over k of x[i*ldx+k]·w[r][k] for i < m, r < rows, where m, 1 to 4, is the function's own, w[r] is
 // n > 0 stored blocks and stride is the bytes from row to row of w.
 type fusedProduct func(y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int)
+
+// wordProduct is y[r] = sum over k of x[k]·w[r][k] for r < rows, where x is n blocks of activations rounded to 16 bits, pairs are the scale
+// and scale times sum of each 32; w[r] is n > 0 stored blocks and stride is the bytes from row to row of w.
+type wordProduct func(y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int)
+
+// wordGroup is the activations of 16 bits that share a scale.
+const wordGroup = 32
+
+// roundWordsPlain rounds n groups of activations to codes in -32767..32767 with a scale each: the largest magnitude over 32767. pairs gets
+// the scale and the scale times the sum of the codes.
+func roundWordsPlain(q *int16, pairs, x *float32, n int) {
+	xs, qs := unsafe.Slice(x, n*wordGroup), unsafe.Slice(q, n*wordGroup)
+	for g := range n {
+		x, q := xs[g*wordGroup:][:wordGroup], qs[g*wordGroup:]
+		top := largest(x)
+		inverse, sum := float32(0), 0
+		if top >= 1e-30 {
+			inverse = 32767 / top
+		}
+		for i, v := range x {
+			c := int(math.RoundToEven(float64(v * inverse)))
+			q[i], sum = int16(c), sum+c
+		}
+		*at(pairs, 2*g), *at(pairs, 2*g+1) = top/32767, top/32767*float32(sum)
+	}
+}
 
 // small tells whether the product goes row by row of B.
 func (m *multiply) small() bool {
@@ -31,7 +61,7 @@ func (m *multiply) small() bool {
 
 // planVec cuts the rows of every B into tasks, eight or more: few, because each begins with memory that nobody has asked for yet.
 func (m *multiply) planVec() {
-	all := 0
+	all, rounded := 0, false
 	for i := range m.x.Outs {
 		all += m.x.Outs[i].N
 	}
@@ -43,8 +73,16 @@ func (m *multiply) planVec() {
 		if m.x.K%o.B.Block != 0 {
 			p.fused = nil
 		}
+		if x := m.x; x.M == 1 && !x.Exact && p.fused != nil {
+			if p.words = wordsFor(o.B.Codec); p.words != nil {
+				rounded = true
+			}
+		}
 		m.outs = append(m.outs, p)
 		m.tasks += (o.N + m.step - 1) / m.step
+	}
+	if rounded {
+		roundWords((*int16)(m.word(0)), (*float32)(m.word(m.x.K/2)), &m.x.A[0], m.x.K/wordGroup)
 	}
 }
 
@@ -57,7 +95,12 @@ func (m *multiply) runVec(worker, task int) {
 	x, o, w := m.x, &m.x.Outs[i], &m.pool.panels[worker]
 	n0 := (task - m.outs[i].first) * m.step
 	n1 := min(n0+m.step, o.N)
-	w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
+	if words := m.outs[i].words; words != nil {
+		src, _ := o.B.span(n0, 0, x.K)
+		words(&w.sums[0], m.word(0), m.word(x.K/2), unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
+	} else {
+		w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
+	}
 	for r := range x.M {
 		storeRow(o, r, n0, w.sums[r*vecTask:][:n1-n0])
 	}

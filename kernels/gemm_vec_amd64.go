@@ -35,6 +35,16 @@ func fusedFor(c *Codec) *[4]fusedProduct {
 	return nil
 }
 
+// wordsFor is what multiplies a row of 16 bits with values stored by a codec as they lie; nil: nothing does.
+func wordsFor(c *Codec) wordProduct {
+	if t, ok := storedTypeOf(c); ok && level == levelAVX2 {
+		return wordDots[t]
+	}
+	return nil
+}
+
+func roundWords(q *int16, pairs, x *float32, n int) { roundWordsAVX2(q, pairs, x, n) }
+
 // fastFloats is what decodes blocks of so many values of a codec to float32, bit for bit as the codec does; nil: the codec itself.
 func fastFloats(c *Codec) (f floatRows, block int) {
 	switch {

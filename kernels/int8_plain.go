@@ -179,11 +179,7 @@ func quantizePlain(q *int8, scales, sums32, sums16, x *float32, n int) {
 	s, t32, t16 := unsafe.Slice(scales, n), unsafe.Slice(sums32, n), unsafe.Slice(sums16, 2*n)
 	for g := range n {
 		v, c := values[g*intGroup:][:intGroup], codes[g*intGroup:][:intGroup]
-		top := uint32(0)
-		for _, e := range v { // as integers, so that a NaN is the largest
-			top = max(top, math.Float32bits(e)&0x7fffffff)
-		}
-		most, inv := math.Float32frombits(top), float32(0)
+		most, inv := largest(v), float32(0)
 		s[g] = most / 127
 		if most >= 1e-36 {
 			inv = 127 / most
@@ -198,6 +194,15 @@ func quantizePlain(q *int8, scales, sums32, sums16, x *float32, n int) {
 		}
 		t32[g], t16[2*g], t16[2*g+1] = float32(sums[0]+sums[1])*s[g], float32(sums[0])*s[g], float32(sums[1])*s[g]
 	}
+}
+
+// largest is the largest magnitude, a NaN if there is one.
+func largest(x []float32) float32 {
+	top := uint32(0)
+	for _, v := range x { // as integers, so that a NaN is the largest
+		top = max(top, math.Float32bits(v)&0x7fffffff)
+	}
+	return math.Float32frombits(top)
 }
 
 // packInt8Plain packs n groups of eight rounded rows, ldx bytes apart, into a panel.

@@ -181,9 +181,9 @@ func q3k(a *asm) {
 }
 
 // kBits unpacks the twelve 6-bit scale bytes of the Q4_K or Q5_K block at SI: eight scales into AX, eight minima into BX.
-// Clobbers R8..R11.
-func kBits(a *asm) {
-	a.i("MOVL 4(SI), R8; MOVL 8(SI), R9; MOVL 12(SI), R10")
+// row is added to its address. Clobbers R8..R11.
+func kBits(a *asm, row string) {
+	a.i("MOVL 4(SI)%s, R8; MOVL 8(SI)%s, R9; MOVL 12(SI)%s, R10", row, row, row)
 	a.i("MOVL R8, AX; ANDL $0x3f3f3f3f, AX")    // scales 0..3
 	a.i("MOVL R9, BX; ANDL $0x3f3f3f3f, BX")    // mins 0..3
 	a.i("MOVL R10, R11; ANDL $0x0f0f0f0f, R11") // scales 4..7
@@ -196,7 +196,7 @@ func kBits(a *asm) {
 // kScales leaves eight d*scale, eight dmin*min of the Q4_K or Q5_K block at SI in the frame.
 // K1 must be 0xff00. Clobbers AX, BX, R8..R11, Z0..Z2.
 func kScales(a *asm) {
-	kBits(a)
+	kBits(a, "")
 	a.i("VMOVQ AX, X0; VPINSRQ $1, BX, X0, X0; VPMOVZXBD X0, Z0; VCVTDQ2PS Z0, Z0")
 	a.half("(SI)", 1)
 	a.half("2(SI)", 2)

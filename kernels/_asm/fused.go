@@ -372,7 +372,7 @@ func (d *dot) q5() {
 
 // groups leaves eight d·scale and eight dmin·min of a Q4_K or Q5_K block in the frame.
 func (d *dot) groups() {
-	kBits(d.asm)
+	kBits(d.asm, "")
 	for i, reg := range []string{"AX", "BX"} {
 		d.i("VMOVQ %s, X8; VPMOVZXBD X8, Y8; VCVTDQ2PS Y8, Y8; VPBROADCASTW %d(SI), X9; VCVTPH2PS X9, Y9; VMULPS Y9, Y8, Y8; VMOVUPS Y8, buf-%d(SP)",
 			reg, 2*i, 64-32*i)

@@ -241,7 +241,7 @@ func (d *intDot) q5() {
 
 // q4k is Q4_K and Q5_K.
 func (d *intDot) q4k() {
-	kBits(d.asm)
+	kBits(d.asm, "")
 	for i, reg := range []string{"AX", "BX"} {
 		d.i("VMOVQ %s, X%d; VPMOVZXBD X%d, Y%d; VCVTDQ2PS Y%d, Y%d; VPBROADCASTW %s, X10; VCVTPH2PS X10, Y10; VMULPS Y10, Y%d, Y%d", reg, 8+i, 8+i, 8+i, 8+i, 8+i, d.src(2*i), 8+i, 8+i)
 	}

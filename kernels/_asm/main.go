@@ -50,6 +50,7 @@ func generate(dir string) (map[string]string, error) {
 		{"rows", rows},
 		{"double", doubles},
 		{"int8", integers},
+		{"words", words16},
 	} {
 		a := newAsm(hash)
 		f.emit(a)

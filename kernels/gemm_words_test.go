@@ -1,0 +1,140 @@
+package kernels
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"unsafe"
+)
+
+// TestRoundWords: rounding to 16 bits equals the plain one, and a value is off by at most half a step.
+func TestRoundWords(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for n := 1; n < 6; n++ {
+			x := normals(make([]float32, n*wordGroup), uint64(n))
+			clear(x[:wordGroup/2])
+			if n == 3 {
+				clear(x[wordGroup : 2*wordGroup])
+			}
+			q, want := make([]int16, len(x)+8), make([]int16, len(x)+8)
+			got, pairs := newGuarded(2*n, n), make([]float32, 2*n)
+			roundWords(&q[0], &got.x[0], &x[0], n)
+			roundWordsPlain(&want[0], &pairs[0], &x[0], n)
+			got.check(t, "pairs")
+			if !slices.Equal(q, want) || !slices.Equal(got.x, pairs) {
+				t.Fatalf("%d groups: got %v %v, want %v %v", n, q, got.x, want, pairs)
+			}
+			for i, v := range x {
+				if d := math.Abs(float64(v) - float64(q[i])*float64(pairs[i/wordGroup*2])); d > 0.5001*float64(pairs[i/wordGroup*2]) {
+					t.Fatalf("value %d: off by %g", i, d)
+				}
+			}
+		}
+	})
+}
+
+// TestWordProducts: all numbers of blocks to 9 and of rows to 9, gaps of NaN between rows; results are those of the rounded row, and next
+// to them nothing is written.
+func TestWordProducts(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, ty := range fusedTypes {
+			c := storedCodec(ty)
+			f := wordsFor(c)
+			if f == nil {
+				continue
+			}
+			for blocks := 1; blocks < 10; blocks++ {
+				for rows := 1; rows < 10; rows++ {
+					checkWords(t, c, ty, f, blocks, rows)
+				}
+			}
+		}
+	})
+}
+
+func checkWords(t *testing.T, c *Codec, ty storedType, f wordProduct, blocks, rows int) {
+	t.Helper()
+	n, stride := blocks*c.Block, (blocks+1)*c.Bytes
+	src := make([]byte, rows*stride)
+	for i := range src {
+		src[i] = 0xff // a half that is NaN
+	}
+	for r := range rows {
+		copy(src[r*stride:], randomBlocks(ty, blocks, uint64(10*rows+r)))
+	}
+	x := normals(make([]float32, n), uint64(blocks))
+	q, pairs := make([]int16, n), make([]float32, n/wordGroup*2)
+	roundWords(&q[0], &pairs[0], &x[0], n/wordGroup)
+	y := newGuarded(rows, blocks)
+	f(&y.x[0], unsafe.Pointer(&q[0]), unsafe.Pointer(&pairs[0]), unsafe.Pointer(&src[0]), stride, blocks, rows)
+	what := fmt.Sprintf("%s, %d blocks, %d rows", c.Name, blocks, rows)
+	y.check(t, what)
+	w := make([]float32, n)
+	for r := range rows {
+		c.F32(w, src[r*stride:][:blocks*c.Bytes])
+		sum, mag := 0.0, 0.0
+		for k, v := range w {
+			p := float64(q[k]) * float64(pairs[k/wordGroup*2])
+			sum += p * float64(v)
+			mag += math.Abs(p) * (math.Abs(float64(v)) + tolMinimum*math.Abs(float64(v-w[k/wordGroup*wordGroup])))
+		}
+		if d := math.Abs(float64(y.x[r]) - sum); !(d <= tolSum*mag) {
+			t.Fatalf("%s: row %d is %g, want %g (magnitude %g)", what, r, y.x[r], sum, mag)
+		}
+	}
+}
+
+// tolMinimum: codes and minima are added up apart, so that what they cancel counts too.
+const tolMinimum = 4
+
+// TestWordsNotFinite: an activation that is no number, or infinite, leaves no finite sum.
+func TestWordsNotFinite(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+			const k, n = 256, 9
+			w := storedMatrix(typeQ8_0, n, k)
+			x := &Product{M: 1, K: k, A: normals(make([]float32, k), 1), Outs: []Out{{N: n, C: make([]float32, n), B: w}}}
+			x.A[77] = float32(bad)
+			(*Pool)(nil).MatMul(x, make([]float32, x.Scratch()))
+			for i, v := range x.Outs[0].C {
+				if v-v == 0 {
+					t.Errorf("%g: output %d is %g", bad, i, v)
+				}
+			}
+		}
+	})
+}
+
+// TestWordsExact: exact products do not round, others by no more than the step of 16 bits, and for any number of workers alike.
+func TestWordsExact(t *testing.T) {
+	p := NewPool(3)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		const k, n = 512, 70
+		for _, ty := range fusedTypes {
+			w := storedMatrix(ty, n, k)
+			var c [2][]float32
+			var x *Product
+			for i := range c {
+				c[i] = make([]float32, n)
+				x = &Product{M: 1, K: k, A: normals(make([]float32, k), 1), Exact: i == 1, Outs: []Out{{N: n, C: c[i], B: w}}}
+				(*Pool)(nil).MatMul(x, make([]float32, x.Scratch()))
+			}
+			sum, mag := want(x, &x.Outs[0], nil)
+			x.Exact, x.Outs[0].C = false, make([]float32, n)
+			p.MatMul(x, make([]float32, x.Scratch()))
+			if !slices.Equal(x.Outs[0].C, c[0]) {
+				t.Errorf("%s: other bits with 3 workers", w.Name)
+			}
+			for i := range sum {
+				if d := math.Abs(float64(c[1][i]) - sum[i]); d > tolSum*mag[i] {
+					t.Errorf("%s, output %d: exact %g, want %g", w.Name, i, c[1][i], sum[i])
+				}
+				if d := math.Abs(float64(c[0][i]) - sum[i]); d > mag[i]/(1<<12) { // steps are of the largest of 32; bf16, where it is used, is the coarser
+					t.Errorf("%s, output %d: %g, want %g", w.Name, i, c[0][i], sum[i])
+				}
+			}
+		}
+	})
+}
