@@ -114,7 +114,7 @@ func propagationMemory(c *cli.Context, base *model.Checkpoint, p *quantize.Packe
 	if err != nil {
 		return 0, err
 	}
-	return p.PropagationMemory(m, base.Weights, text, memory)
+	return p.PropagationMemory(m, base.Weights, text, memory, threads(c))
 }
 
 // textModel opens what runs on --calibration-text.

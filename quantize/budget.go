@@ -27,7 +27,7 @@ var unbounded = budget{batch: batchTokens, grams: math.MaxInt64}
 func gramBytes(width int) int64 { return 8 * int64(width) * int64(width) }
 
 // planWalk divides a bound of memory (bytes beside mapped files; 0: none) among the activations of a batch, the Gram matrices of a layer
-// and the hidden states of the text. layer is what the matrices of one layer take in memory, 0 when files are mapped.
+// and the hidden states of the text; with an error, total is the least that would do. layer is what the matrices of one layer take in memory, 0 when files are mapped.
 func planWalk(m *model.Model, text Text, inputs [][]Input, layer, memory int64) (budget, error) {
 	if err := text.check(&m.Spec); err != nil {
 		return budget{}, err
@@ -59,7 +59,8 @@ func planWalk(m *model.Model, text Text, inputs [][]Input, layer, memory int64) 
 			b.total = fixed + b.grams
 			return b, nil
 		case b.pieces(text) == 1:
-			return b, hint.Errorf("raise --memory, or choose shorter sequences", "memory: expected at least %d bytes to calibrate, found %d", fixed+gramBytes(widest), memory)
+			b.total = fixed + gramBytes(widest)
+			return b, hint.Errorf("raise --memory, or choose shorter sequences", "memory: expected at least %d bytes to calibrate, found %d", b.total, memory)
 		}
 	}
 }

@@ -106,7 +106,7 @@ func StartMethod(ctx context.Context, p *PackedPlan, m *model.Model, weights ten
 		}
 	}
 	if o.Propagate != nil {
-		b, err := p.planPropagation(m, weights, *o.Propagate, o.Memory)
+		b, err := p.planPropagation(m, weights, *o.Propagate, o.Memory, o.Pool.Workers())
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,18 @@ import (
 // what its source takes; how many workers fit into a limit (0: none), at most n; and the bytes of all of them, with what the method needs
 // to choose codes, for one module at a time, or before that to find AWQ's scales.
 func (p *PackedPlan) Memory(limit int64, n int) (total int64, workers int, err error) {
+	one, solving, folding := p.module(), p.solving(n), p.folding()
+	if least := max(one+solving, folding); limit > 0 && least > limit {
+		return least, 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for the largest module, found %d", least, limit)
+	}
+	if limit > 0 {
+		n = int(min(int64(n), (limit-solving)/one))
+	}
+	return max(solving+int64(n)*one, folding), n, nil
+}
+
+// module is what a worker needs for the largest module.
+func (p *PackedPlan) module() int64 {
 	one := int64(chunkValues * perChunk)
 	for i := range p.Modules {
 		if m := &p.Modules[i]; !m.Kept {
@@ -19,15 +31,7 @@ func (p *PackedPlan) Memory(limit int64, n int) (total int64, workers int, err e
 	if p.folds() { // a matrix is decoded, scaled, and handed out as float32
 		handed = max(handed, 12*p.largestModule())
 	}
-	one += handed
-	solving, folding := p.solving(n), p.folding()
-	if least := max(one+solving, folding); limit > 0 && least > limit {
-		return least, 0, hint.Errorf("raise --memory", "memory: expected at least %d bytes for the largest module, found %d", least, limit)
-	}
-	if limit > 0 {
-		n = int(min(int64(n), (limit-solving)/one))
-	}
-	return max(solving+int64(n)*one, folding), n, nil
+	return one + handed
 }
 
 // solving is what a method needs for the largest module: the products of its input as they are read, as they are factored, after folding

@@ -14,7 +14,7 @@ import (
 
 // planPropagation divides a bound of memory (bytes beside mapped files; 0: none) between solving for one module at a time and running
 // layers, whose quantized matrices are float32 then, their codes beside them.
-func (p *PackedPlan) planPropagation(m *model.Model, weights tensor.Source, text Text, limit int64) (budget, error) {
+func (p *PackedPlan) planPropagation(m *model.Model, weights tensor.Source, text Text, limit int64, threads int) (budget, error) {
 	c := &collecting{infos: map[string]tensor.Info{}}
 	if err := c.list(m); err != nil {
 		return budget{}, err
@@ -30,19 +30,17 @@ func (p *PackedPlan) planPropagation(m *model.Model, weights tensor.Source, text
 	if limit <= 0 {
 		return planWalk(m, text, c.inputs, layer, 0)
 	}
-	solving, _, err := p.Memory(0, 1)
-	if err != nil {
-		return budget{}, err
+	solving := max(p.module()+p.solving(threads), p.folding())
+	b, err := planWalk(m, text, c.inputs, layer, max(limit-solving, 1))
+	if err != nil && b.total > 0 {
+		err = hint.Errorf("raise --memory, choose shorter sequences, or leave out --propagate", "memory: expected at least %d bytes to solve for a layer and to run it, found %d", solving+b.total, limit)
 	}
-	if limit <= solving {
-		return budget{}, hint.Errorf("raise --memory", "memory: expected more than %d bytes for the largest module, found %d", solving, limit)
-	}
-	return planWalk(m, text, c.inputs, layer, limit-solving)
+	return b, err
 }
 
 // PropagationMemory is what running layers takes at most beside what Memory says of one worker.
-func (p *PackedPlan) PropagationMemory(m *model.Model, weights tensor.Source, text Text, limit int64) (int64, error) {
-	b, err := p.planPropagation(m, weights, text, limit)
+func (p *PackedPlan) PropagationMemory(m *model.Model, weights tensor.Source, text Text, limit int64, threads int) (int64, error) {
+	b, err := p.planPropagation(m, weights, text, limit, threads)
 	return b.total, err
 }
 
