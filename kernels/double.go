@@ -13,8 +13,14 @@ func SubTN64(c []float64, ldc int, a []float64, lda int, b []float64, ldb int, m
 	if len(c) < (m-1)*ldc+n || len(a) < (k-1)*lda+m || len(b) < (k-1)*ldb+n || ldc < n || lda < m || ldb < n {
 		panic("kernels: SubTN64: slice shorter than its matrix")
 	}
-	subTN64(c, ldc, a, lda, b, ldb, m, n, k)
+	for p := 0; p < k; p += depth64 {
+		subTN64(c, ldc, a[p*lda:], lda, b[p*ldb:], ldb, m, n, min(depth64, k-p))
+	}
 }
+
+// depth64 is the rows of A and B that are taken at a time: each lies in a page of its own when matrices are wide, and caches and
+// translation buffers of a core hold few of them. 1,400 rows of a matrix of 1,536 columns at once ran at 7 GFLOP/s, so at 21 (Zen 3, AVX2).
+const depth64 = 64
 
 func subTN64Plain(c []float64, ldc int, a []float64, lda int, b []float64, ldb int, m, n, k int) {
 	for i := range m {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,13 @@ func Calibrate(ctx context.Context, path string, m *model.Model, weights tensor.
 	begun := time.Now()
 	c, err := planCalibration(m, weights, o)
 	if err != nil {
+		return r, err
+	}
+	size := int64(0)
+	for _, info := range c.infos {
+		size += info.Bytes()
+	}
+	if err := room(filepath.Dir(path), path, size); err != nil {
 		return r, err
 	}
 	b := c.budget

@@ -79,6 +79,11 @@ func (g *growing) sized() bool {
 // room fails when the folder's disk has no space for what is missing of so many bytes.
 func (g *growing) room(dir, path string, size int64) error {
 	size -= size * int64(g.count()) / int64(max(len(g.done), 1)) // what is done occupies the disk already
+	return room(dir, path, size)
+}
+
+// room fails when a folder's disk has no space for so many bytes of what will be written at a path.
+func room(dir, path string, size int64) error {
 	if free, ok := diskFree(dir); ok && free < size {
 		return hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, size, free)
 	}

@@ -28,7 +28,7 @@ const (
 
 // A child process of TestKilled writes a file and tells of each part.
 // children are what this program does instead of tests, by the variable of the environment that has the argument.
-var children = map[string]func(arg string) error{childPacked: packedChild, childSolved: solvedChild, childMemory: memoryChild}
+var children = map[string]func(arg string) error{childPacked: packedChild, childSolved: solvedChild, childMemory: memoryChild, childDisk: diskChild}
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
