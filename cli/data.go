@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"math"
 	"os"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v4"
@@ -97,6 +99,9 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // unless GOMEMLIMIT says otherwise
+		debug.SetMemoryLimit(longRows)
+	}
 	r.Data.TokenCache = false // rows are looked at, not tokens
 	if r.Data.Order == "shuffled" {
 		r.Data.Order = "windows" // and nothing is written for that
@@ -108,6 +113,9 @@ func (e *env) openView(c *cli.Context) (_ *dataView, err error) {
 	}
 	return &dataView{s, r, r.Data, base, tok, template}, nil
 }
+
+// longRows is the memory from which on garbage is collected more often: a row of 100 MB leaves several times as much.
+const longRows = 512 << 20
 
 // viewRecipe is the recipe of the flags, or one made of --data alone.
 func viewRecipe(c *cli.Context) (*recipes.Recipe, error) {

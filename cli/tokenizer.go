@@ -125,11 +125,11 @@ func encodeLine(c *cli.Context, t *tokenizer.Tokenizer, line []byte) (any, error
 		return nil, err
 	}
 	out := struct {
-		IDs     []int32  `json:"ids"`
-		Offsets [][2]int `json:"offsets"`
+		IDs     []int32    `json:"ids"`
+		Offsets [][2]int32 `json:"offsets"`
 	}{enc.IDs, enc.Offsets}
 	if out.IDs == nil { // empty lists, not null
-		out.IDs, out.Offsets = []int32{}, [][2]int{}
+		out.IDs, out.Offsets = []int32{}, [][2]int32{}
 	}
 	return out, nil
 }

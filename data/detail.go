@@ -28,17 +28,17 @@ type RoleRun struct {
 }
 
 // details describes a rendered conversation.
-func (e encoder) details(c chat.Conversation, r chat.Rendered, offsets [][2]int, list []stretch, ends []int) *Detail {
+func (e encoder) details(c chat.Conversation, r chat.Rendered, offsets [][2]int32, list []stretch, ends []int) *Detail {
 	d := &Detail{Ends: ends, Text: r.Text}
 	turns := slices.Clone(r.Turns)
 	slices.SortFunc(turns, func(a, b chat.Turn) int { return cmp.Compare(a.Start, b.Start) })
 	k := 0
 	for i, o := range offsets {
-		for k < len(turns) && turns[k].End <= o[0] {
+		for k < len(turns) && turns[k].End <= int(o[0]) {
 			k++
 		}
 		role := "template"
-		if k < len(turns) && o[0] >= turns[k].Start {
+		if k < len(turns) && int(o[0]) >= turns[k].Start {
 			role = c.Messages[turns[k].Message].Role
 		}
 		d.add(role, i)

@@ -231,17 +231,16 @@ func (e encoder) stretches(c chat.Conversation, r chat.Rendered, trains []int8) 
 
 // mark sets the labels of the tokens that lie, also in part, in stretches; later ones overrule earlier ones. It returns the index of
 // the last token of each supervised stretch that ends a turn.
-func (ex *Example) mark(offsets [][2]int, list []stretch) (ends []int) {
+func (ex *Example) mark(offsets [][2]int32, list []stretch) (ends []int) {
 	for _, s := range list {
 		// offsets ascend, up to tokens that share a character
-		i, _ := slices.BinarySearchFunc(offsets, s.start, func(o [2]int, at int) int { return o[1] - 1 - at })
-		for i > 0 && offsets[i-1][1] > s.start {
+		i, _ := slices.BinarySearchFunc(offsets, s.start, func(o [2]int32, at int) int { return int(o[1]) - 1 - at })
+		for i > 0 && int(offsets[i-1][1]) > s.start {
 			i--
 		}
 		end := -1
-		for ; i < len(offsets) && offsets[i][0] < s.end; i++ {
-			o := offsets[i]
-			if o[1] <= s.start && o[0] < s.start {
+		for ; i < len(offsets) && int(offsets[i][0]) < s.end; i++ {
+			if int(offsets[i][1]) <= s.start && int(offsets[i][0]) < s.start {
 				continue
 			}
 			if !s.train {
@@ -283,7 +282,7 @@ func (e encoder) text(text string, prompt int) (Example, error) {
 	ex := Example{IDs: enc.IDs, Labels: slices.Clone(enc.IDs)}
 	split := 0
 	for i, o := range enc.Offsets {
-		if o[1] <= prompt && o[0] < max(prompt, 1) && prompt > 0 {
+		if int(o[1]) <= prompt && int(o[0]) < max(prompt, 1) && prompt > 0 {
 			ex.Labels[i] = ignored
 			split = i + 1
 		}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unsafe"
 )
 
 // Field is a named value. Values that reach a template are nil, bool, int64, float64, string, []any and *Dict; FromJSON
@@ -166,6 +167,7 @@ type rendering struct {
 	o        Options
 	roles    []string
 	messages []any
+	long     int // bytes of their texts
 	globals  scope
 }
 
@@ -180,6 +182,7 @@ func newRendering(t *Template, c Conversation, o Options) (*rendering, error) {
 			return nil, fmt.Errorf("message %d: %w", i, err)
 		}
 		r.roles, r.messages = append(r.roles, m.Role), append(r.messages, d)
+		r.long += len(m.Content) + len(m.Reasoning)
 	}
 	for _, f := range []Field{{"bos_token", o.BOS}, {"eos_token", o.EOS}, {"pad_token", o.Pad}, {"unk_token", o.Unk}} {
 		if f.Value != "" {
@@ -247,11 +250,14 @@ func (r *rendering) run(n int, generationPrompt bool) (str, error) {
 	base := &scope{parent: &r.globals}
 	base.set("messages", &list{items: r.messages[:n:n]})
 	base.set("add_generation_prompt", generationPrompt)
-	e := &evaluator{scope: &scope{parent: base}, out: &rope{}, now: r.o.Now, marks: r.o.Spans || r.o.ContinueFinal}
+	e := &evaluator{scope: &scope{parent: base}, out: &rope{}, now: r.o.Now, marks: r.o.Spans || r.o.ContinueFinal, long: r.long}
+	if n == len(r.messages) {
+		e.out.b = make([]byte, 0, r.long+r.long/8)
+	}
 	if err := e.run(r.t.body); err != nil {
 		return str{}, err
 	}
-	return str{string(e.out.b), e.out.m}, nil
+	return str{unsafe.String(unsafe.SliceData(e.out.b), len(e.out.b)), e.out.m}, nil // nobody writes to it any more
 }
 
 // continued cuts a text behind the last value of the last message.

@@ -11,8 +11,11 @@ import (
 const (
 	maxDepth = 120       // nesting of a template, of values, of calls
 	maxSteps = 5e6       // expressions and statements evaluated
-	maxBytes = 128 << 20 // of all strings made
+	maxBytes = 128 << 20 // of all strings made, and
+	maxTimes = 16        // the texts of the conversation so many times
 	maxRange = 100000    // elements of range()
+
+	maxString = math.MaxInt // more than is ever allowed
 )
 
 var (
@@ -27,6 +30,7 @@ type evaluator struct {
 	now   time.Time
 	steps int
 	bytes int
+	long  int // bytes of the conversation's texts
 	depth int
 	turn  int32 // 1 + index of the message whose pass of a loop is being written; 0: none
 	marks bool  // record marks
@@ -86,9 +90,10 @@ func (e *evaluator) step() error {
 
 // made counts the bytes of a new string.
 func (e *evaluator) made(n int) error {
-	if e.bytes += n; e.bytes > maxBytes || n > maxBytes {
-		return fmt.Errorf("the template makes more than %d bytes of text", maxBytes)
+	if most := maxBytes + maxTimes*e.long; e.bytes > most-n || n > most {
+		return fmt.Errorf("the template makes more than %d bytes of text", most)
 	}
+	e.bytes += n
 	return nil
 }
 

@@ -408,7 +408,7 @@ func replace(e *evaluator, s str, a arguments) (any, error) {
 		n = min(n, limit)
 	}
 	if n > 0 && len(repl) > 0 && n > int64(maxBytes/len(repl)) {
-		return nil, e.made(maxBytes + 1)
+		return nil, e.made(maxString)
 	}
 	if err := e.made(len(s.s) + int(n)*len(repl)); err != nil {
 		return nil, err
@@ -489,7 +489,7 @@ func pad(e *evaluator, name string, s str, a arguments) (any, error) {
 		return s, nil
 	}
 	if n > maxBytes/8 {
-		return nil, e.made(maxBytes + 1)
+		return nil, e.made(maxString)
 	}
 	if err := e.made(int(n) * len(fill)); err != nil {
 		return nil, err

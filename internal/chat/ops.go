@@ -234,7 +234,7 @@ func (e *evaluator) repeat(v any, n int64) (out any, err error, ok bool) {
 	case str:
 		n = max(n, 0)
 		if len(v.s) > 0 && n > int64(maxBytes/len(v.s)) {
-			return nil, e.made(maxBytes + 1), true
+			return nil, e.made(maxString), true
 		}
 		if err := e.made(int(n) * len(v.s)); err != nil {
 			return nil, err, true
@@ -243,7 +243,7 @@ func (e *evaluator) repeat(v any, n int64) (out any, err error, ok bool) {
 	case *list:
 		n = max(n, 0)
 		if len(v.items) > 0 && n > int64(maxBytes/16/len(v.items)) {
-			return nil, e.made(maxBytes + 1), true
+			return nil, e.made(maxString), true
 		}
 		if err := e.made(16 * int(n) * len(v.items)); err != nil {
 			return nil, err, true

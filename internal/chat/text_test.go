@@ -42,3 +42,21 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestLongContent renders a message longer than what a template may make of short ones: the bound grows with the conversation.
+func TestLongContent(t *testing.T) {
+	tm, err := Parse(`{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' + '\n' }}{% endfor %}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Conversation{Messages: []Message{{Role: "user", Content: strings.Repeat("x", 40<<20)}, {Role: "assistant", Content: "y"}}}
+	if r, err := tm.Render(c, Options{Spans: true}); err != nil || len(r.Spans) != 1 {
+		t.Errorf("40 MB: %v", err)
+	}
+	if tm, err = Parse(`{{ messages[0]['content'] * 1000 }}`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tm.Render(c, Options{}); err == nil || !strings.Contains(err.Error(), "the template makes more than") {
+		t.Errorf("40 GB: %v", err)
+	}
+}

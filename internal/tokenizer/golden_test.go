@@ -24,14 +24,14 @@ var sharedTokenizers = []string{"smollm2", "gpt2", "llama2", "llama3", "mistral-
 	"falcon", "unigram-c4", "bert-bge"}
 
 type goldenCase struct {
-	Text        string   `json:"text"`
-	IDs         []int32  `json:"ids"`
-	IDsSpecial  []int32  `json:"ids_special"`
-	IDsPlain    *[]int32 `json:"ids_plain"`
-	Decoded     string   `json:"decoded"`
-	DecodedSkip *string  `json:"decoded_skip"`
-	Offsets     [][2]int `json:"offsets"`
-	PieceIDs    *[]int32 `json:"spm_ids"` // sentencepiece's answer where it is not IDsPlain
+	Text        string     `json:"text"`
+	IDs         []int32    `json:"ids"`
+	IDsSpecial  []int32    `json:"ids_special"`
+	IDsPlain    *[]int32   `json:"ids_plain"`
+	Decoded     string     `json:"decoded"`
+	DecodedSkip *string    `json:"decoded_skip"`
+	Offsets     [][2]int32 `json:"offsets"`
+	PieceIDs    *[]int32   `json:"spm_ids"` // sentencepiece's answer where it is not IDsPlain
 }
 
 // readFile reads a file that may have a .zst beside it instead.

@@ -14,7 +14,7 @@ type seg struct {
 }
 
 // An origin is a half-open range of bytes of the original text. There is one for every byte of a normalised text, so they are small.
-type origin [2]int32
+type origin = [2]int32
 
 // maxText is the longest text whose bytes an origin can name.
 const maxText = math.MaxInt32
@@ -28,16 +28,16 @@ func (g seg) sub(a, b int) seg {
 }
 
 // span returns the range of the original text that bytes [a, b) of s stand for, widened to whole characters.
-func (g seg) span(a, b int) [2]int {
+func (g seg) span(a, b int) origin {
 	if len(g.s) == 0 {
-		return [2]int{g.off, g.off}
+		return origin{int32(g.off), int32(g.off)}
 	}
 	if g.pos != nil {
 		if a >= b {
-			at := int(g.pos[min(a, len(g.s)-1)][0])
-			return [2]int{at, at}
+			at := g.pos[min(a, len(g.s)-1)][0]
+			return origin{at, at}
 		}
-		return [2]int{int(g.pos[a][0]), int(g.pos[b-1][1])}
+		return origin{g.pos[a][0], g.pos[b-1][1]}
 	}
 	for a > 0 && a < len(g.s) && !utf8.RuneStart(g.s[a]) && widens(g.s, a) {
 		a--
@@ -45,7 +45,7 @@ func (g seg) span(a, b int) [2]int {
 	for b < len(g.s) && !utf8.RuneStart(g.s[b]) && widens(g.s, b) {
 		b++
 	}
-	return [2]int{g.off + a, g.off + b}
+	return origin{int32(g.off + a), int32(g.off + b)}
 }
 
 // widens says whether the continuation byte at i belongs to a valid character that began before it; a stray one stands alone.

@@ -16,7 +16,7 @@ import (
 // share one character all carry the range of the whole character; tokens added by the post-processor carry [0,0].
 type Encoding struct {
 	IDs     []int32
-	Offsets [][2]int
+	Offsets [][2]int32
 }
 
 // Options of Encode.
@@ -61,7 +61,7 @@ func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
 	defer t.release(w)
 	var e Encoding
 	if n := len(text)/3 + len(t.before) + len(t.after); n > 0 {
-		e.IDs, e.Offsets = make([]int32, 0, n), make([][2]int, 0, n)
+		e.IDs, e.Offsets = make([]int32, 0, n), make([][2]int32, 0, n)
 	}
 	if o.AddSpecial {
 		e.add(t.before)
@@ -70,7 +70,7 @@ func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
 	w.cuts[0] = t.raw.split(w.cuts[0][:0], text, o.Plain)
 	for _, c := range w.cuts[0] {
 		if c.token != nil {
-			e.IDs, e.Offsets = append(e.IDs, c.token.ID), append(e.Offsets, [2]int{c.a, c.b})
+			e.IDs, e.Offsets = append(e.IDs, c.token.ID), append(e.Offsets, origin{int32(c.a), int32(c.b)})
 			continue
 		}
 		if err := t.encodeText(w, &e, seg{s: text[c.a:c.b], off: c.a}, o.Plain); err != nil {
@@ -88,7 +88,7 @@ func (t *Tokenizer) Encode(text string, o Options) (Encoding, error) {
 
 func (e *Encoding) add(ids []int32) {
 	for _, id := range ids {
-		e.IDs, e.Offsets = append(e.IDs, id), append(e.Offsets, [2]int{})
+		e.IDs, e.Offsets = append(e.IDs, id), append(e.Offsets, origin{})
 	}
 }
 
@@ -199,14 +199,14 @@ func (t *Tokenizer) trimOffsets(e *Encoding, text string, from int) {
 		}
 		for ; lead > 0 && o[0] < o[1]; lead-- {
 			_, n := utf8.DecodeRuneInString(text[o[0]:])
-			o[0] += n
+			o[0] += int32(n)
 		}
-		if o[1] < 4*trail && utf8.RuneCountInString(text[:o[1]]) < trail {
+		if int(o[1]) < 4*trail && utf8.RuneCountInString(text[:o[1]]) < trail {
 			continue
 		}
 		for ; trail > 0 && o[1] > o[0]; trail-- {
 			_, n := utf8.DecodeLastRuneInString(text[:o[1]])
-			o[1] -= n
+			o[1] -= int32(n)
 		}
 	}
 }

@@ -288,7 +288,7 @@ func FuzzEncode(f *testing.F) {
 					t.Fatal(err)
 				}
 				for _, x := range e.Offsets {
-					if x[0] < 0 || x[0] > x[1] || x[1] > len(text) {
+					if x[0] < 0 || x[0] > x[1] || int(x[1]) > len(text) {
 						t.Fatalf("tokenizer %d, %q: offsets %v", i, text, e.Offsets)
 					}
 				}
