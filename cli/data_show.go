@@ -40,6 +40,7 @@ type document struct {
 	key    string
 	ids    []int32
 	labels func(i int) int32 // what is to be predicted at token i; below 0: nothing
+	wrong  []data.Finding    // what is, of a row
 }
 
 // supervised says whether the loss is taken of token i. Nothing can predict the first one, whatever its label.
@@ -72,28 +73,18 @@ func (e *env) eachShown(c *cli.Context, v *dataView, pack func(*data.Pack), show
 				for to < len(p.IDs) && p.Doc[to] == p.Doc[from] {
 					to++
 				}
-				show(document{p.Keys[p.Doc[from]], p.IDs[from:to], func(i int) int32 { return p.Labels[from+i-1] }})
+				show(document{key: p.Keys[p.Doc[from]], ids: p.IDs[from:to], labels: func(i int) int32 { return p.Labels[from+i-1] }})
 				from = to
 			}
 		}
 		return nil
 	}
-	var bad error
-	err := v.Scan(e.ctx, func(x data.Scanned) bool {
-		if x.Err != nil {
-			bad = x.Err
-			return false
-		}
-		if ex := x.Example; len(ex.IDs) > 0 {
-			show(document{ex.Key, ex.IDs, func(i int) int32 { return ex.Labels[i] }})
-			left--
-		}
+	return v.Inspect(e.ctx, data.CheckOptions{Stops: v.base.Stops()}, func(x data.Scanned, wrong []data.Finding) bool {
+		ex := x.Example
+		show(document{ex.Key, ex.IDs, func(i int) int32 { return ex.Labels[i] }, wrong})
+		left--
 		return left > 0
 	})
-	if err == nil {
-		err = bad
-	}
-	return err
 }
 
 // tokenPrinter prints tokens with what is supervised set apart.
@@ -104,6 +95,7 @@ type tokenPrinter struct {
 }
 
 const (
+	red   = "\x1b[31m"
 	green = "\x1b[32m"
 	dim   = "\x1b[2m"
 	plain = "\x1b[0m"
@@ -115,7 +107,25 @@ func (p *tokenPrinter) document(d document) {
 		line = dim + line + plain
 	}
 	fmt.Fprintln(p.w, line)
-	p.tokens(d)
+	for _, f := range d.wrong {
+		line := "!!! " + remark(f)
+		if p.color && f.Error {
+			line = red + line + plain
+		}
+		fmt.Fprintln(p.w, line)
+	}
+	if len(d.ids) > 0 {
+		p.tokens(d)
+	}
+}
+
+// remark says what is wrong with a row.
+func remark(f data.Finding) string {
+	kind := "warning"
+	if f.Error {
+		kind = "error"
+	}
+	return fmt.Sprintf("%s: %s: %s", kind, f.Name, printable(f.Message))
 }
 
 func (p *tokenPrinter) pack(x *data.Pack) {
@@ -175,6 +185,7 @@ func printable(s string) string {
 type shownRow struct {
 	Key                string
 	Tokens, Supervised int
+	Wrong              []string
 	Pieces             []shownPiece
 }
 
@@ -219,6 +230,9 @@ func (e *env) dataHTML(c *cli.Context, v *dataView) error {
 func showRow(tok *tokenizer.Tokenizer, d document) shownRow {
 	ids, supervised := d.ids, d.supervised
 	r := shownRow{Key: d.key, Tokens: len(ids), Supervised: d.numSupervised()}
+	for _, f := range d.wrong {
+		r.Wrong = append(r.Wrong, remark(f))
+	}
 	for from := 0; from < len(ids); {
 		to := from + 1
 		text := tok.Decode(ids[from:to], false)
@@ -245,13 +259,14 @@ var dataPage = page.Must(page.New("rows").Parse(`<!DOCTYPE html>
 body { font: 14px/1.6 sans-serif; margin: 2em; max-width: 75em; color: #222; background: #fff }
 h2 { font-size: 1em; font-weight: 600; margin: 2em 0 .3em } h2 small { font-weight: 400; color: #666 }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f6f6f4; padding: .8em; margin: 0; color: #666 }
-span { border-left: 1px solid #ddd } .loss { color: #000; background: #cdeccd } .special { outline: 1px solid #b58; color: #927 }
+span { border-left: 1px solid #ddd } .loss { color: #000; background: #cdeccd } .special { outline: 1px solid #b58; color: #927 } .wrong { color: #b00; margin: .3em 0 }
 @media (prefers-color-scheme: dark) {
 body { background: #1b1b1b; color: #ddd } pre { background: #242424; color: #999 } span { border-color: #3a3a3a }
-.loss { color: #fff; background: #1f4d2b } .special { color: #e9c } h2 small { color: #999 } }
+.loss { color: #fff; background: #1f4d2b } .special { color: #e9c } h2 small { color: #999 } .wrong { color: #f88 } }
 </style></head><body>
 <p>Green: the loss is taken of it. Framed: special tokens. A thin line begins each token; its id shows under the pointer.</p>
 {{range .}}<h2>{{.Key}} <small>{{.Tokens}} tokens, {{.Supervised}} supervised</small></h2>
-<pre>{{range .Pieces}}<span{{with .Class}} class="{{.}}"{{end}} title="{{.IDs}}">{{.Text}}</span>{{end}}</pre>
-{{end}}</body></html>
+{{range .Wrong}}<p class="wrong">{{.}}</p>
+{{end}}{{if .Pieces}}<pre>{{range .Pieces}}<span{{with .Class}} class="{{.}}"{{end}} title="{{.IDs}}">{{.Text}}</span>{{end}}</pre>
+{{end}}{{end}}</body></html>
 `))

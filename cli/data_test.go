@@ -103,7 +103,7 @@ func TestPrintedColours(t *testing.T) {
 	}
 	var out bytes.Buffer
 	p := tokenPrinter{w: &out, tok: tok, color: true}
-	p.tokens(document{"", enc.IDs, func(int) int32 { return 0 }})
+	p.tokens(document{ids: enc.IDs, labels: func(int) int32 { return 0 }})
 	if want := "a" + green + "b" + plain + green + dim + "<|end|>" + plain + "\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}

@@ -85,7 +85,7 @@ type Checked struct {
 
 // Check reads the split once and lists what is wrong.
 func (s *Stream) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
-	c := &checker{s: s, o: o, found: map[string]*Finding{}, answers: map[uint64]*frequent{}, seen: map[uint64]bool{}}
+	c := newChecker(s, o)
 	var near *minHash
 	if o.HeldOut != nil {
 		near = o.HeldOut.near
@@ -101,16 +101,37 @@ func (s *Stream) Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		c.bad(err, "")
 	}
 	c.sameAnswers()
+	c.list()
+	return &c.Checked, nil
+}
+
+// Inspect is Scan that also says what Check finds in each row by itself. A row that is left out because nobody wants it is not
+// visited.
+func (s *Stream) Inspect(ctx context.Context, o CheckOptions, visit func(Scanned, []Finding) bool) error {
+	return s.walk(ctx, o.Rows, nil, func(x walked) bool {
+		c := newChecker(s, o)
+		c.row(x)
+		c.list()
+		return x.unwanted || visit(x.Scanned, c.Findings)
+	})
+}
+
+func newChecker(s *Stream, o CheckOptions) *checker {
+	return &checker{s: s, o: o, found: map[string]*Finding{}, answers: map[uint64]*frequent{}, seen: map[uint64]bool{}}
+}
+
+// list puts what was found in the order of kinds.
+func (c *checker) list() {
+	config := &c.s.config
 	for _, k := range kinds {
 		if f := c.found[k.name]; f != nil {
-			f.Split, f.Of = s.options.Split, c.Rows
-			if k.name == "too-long" && s.config.Overlength != "error" || k.name == "unsupervised" && s.config.Unsupervised == "drop" {
+			f.Split, f.Of = c.s.options.Split, c.Rows
+			if k.name == "too-long" && config.Overlength != "error" || k.name == "unsupervised" && config.Unsupervised == "drop" {
 				f.Error = false // as the recipe wishes
 			}
 			c.Findings = append(c.Findings, *f)
 		}
 	}
-	return &c.Checked, nil
 }
 
 // FindingOf says as a finding why a split cannot be opened.
