@@ -117,6 +117,7 @@ func (r *dataReport) print(w io.Writer, seq int) error {
 	if p := r.Packs; p != nil {
 		line("packs", "%d of up to %d tokens, %.1f %% full, %d documents", p.Packs, seq, 100*r.Fill, p.Examples)
 		line("cut", "%d rows truncated, %d split, %d dropped; %d tokens lost", p.Truncated, p.Split, p.Dropped+p.Untaught, p.Lost)
+		line("in a run", "%s", p.Line())
 	} else {
 		line("packs", "none: %s", r.Error)
 	}
