@@ -162,7 +162,12 @@ const (
 
 // repeat times f after one run that does not count; seconds, sorted.
 func (b *bencher) repeat(f func() error) ([]float64, error) {
-	if err := f(); err != nil {
+	return b.repeatPart(func() (time.Time, error) { return time.Now(), f() })
+}
+
+// repeatPart is repeat for an f that tells when the part that counts began.
+func (b *bencher) repeatPart(f func() (time.Time, error)) ([]float64, error) {
+	if _, err := f(); err != nil {
 		return nil, err
 	}
 	var took []float64
@@ -170,8 +175,8 @@ func (b *bencher) repeat(f func() error) ([]float64, error) {
 		if err := b.ctx.Err(); err != nil {
 			return nil, err
 		}
-		start := time.Now()
-		if err := f(); err != nil {
+		start, err := f()
+		if err != nil {
 			return nil, err
 		}
 		took = append(took, time.Since(start).Seconds())

@@ -205,8 +205,7 @@ func (b *bencher) decode(x Model, m *model.Model) error {
 	return nil
 }
 
-// decodeMany measures answers that grow together, behind prompts of 64 tokens of which all but one are the same: reading them is a small
-// part of it.
+// decodeMany measures answers that grow together behind prompts of 64 tokens, from when all of them have been read on, as decode does.
 func (b *bencher) decodeMany(x Model, m *model.Model) error {
 	const prompt, answer, sequences = 64, 64, 16
 	b.raise(products(m))
@@ -224,7 +223,19 @@ func (b *bencher) decodeMany(x Model, m *model.Model) error {
 		}
 		prompts = append(prompts, infer.Prompt{IDs: append(p.IDs, token(1000+i, m.V)), Options: p.Options})
 	}
-	took, err := b.repeat(func() error { return e.Generate(b.ctx, prompts, func(int, infer.Answer) error { return nil }) })
+	took, err := b.repeatPart(func() (began time.Time, err error) {
+		tokens := 0
+		for i := range prompts {
+			prompts[i].More = func(int32) bool {
+				if tokens++; tokens == sequences { // every prompt has led to one
+					began = time.Now()
+				}
+				return true
+			}
+		}
+		err = e.Generate(b.ctx, prompts, func(int, infer.Answer) error { return nil })
+		return began, err
+	})
 	if err != nil {
 		return err
 	}
@@ -234,6 +245,6 @@ func (b *bencher) decodeMany(x Model, m *model.Model) error {
 			ops += 2 * float64(p.Out) * float64(p.In)
 		}
 	}
-	b.add(fmt.Sprintf("decode/%d%s", sequences, x.Suffix), "tokens/s", took, sequences*answer, sequences*answer*ops, products(m), train.PeakMemory())
+	b.add(fmt.Sprintf("decode/%d%s", sequences, x.Suffix), "tokens/s", took, sequences*(answer-1), sequences*(answer-1)*ops, products(m), train.PeakMemory())
 	return nil
 }
