@@ -54,8 +54,8 @@ type AWQOptions struct {
 	Progress func(done, total int) // layers
 }
 
-// awqRows are the rows of a linear that stand for all in the search of scales.
-const awqRows = 128
+// awqRows are the rows of a linear that stand for all in the search of scales: twice as many change SmolLM2's perplexity by 0.02.
+const awqRows = 64
 
 // SearchFolds finds AWQ's scales for all layers and proves on tokens, layer by layer, that folding them changes nothing.
 func SearchFolds(ctx context.Context, m *model.Model, weights tensor.Source, c *Calibration, o AWQOptions) (*Folds, error) {

@@ -50,8 +50,8 @@ var rules = map[string][]rule{
 			nearest: func(*Scheme) string { return "--scheme FP8_DYNAMIC" }},
 	},
 	"transformers": {
-		{stores: []*store{gptqStore}, expects: "sides that are multiples of 32", bad: func(_ *Scheme, m *Module) bool { return m.Out%32 != 0 || m.In%32 != 0 }, nearest: otherWays},
-		{stores: []*store{awqStore}, expects: "outputs that are a multiple of 8", bad: func(_ *Scheme, m *Module) bool { return m.Out%8 != 0 }, nearest: otherWays},
+		{stores: []*store{gptqStore}, expects: "sides that are multiples of 32", bad: func(_ *Scheme, m *Module) bool { return m.Out%32 != 0 || m.In%32 != 0 }, nearest: plainerFormat},
+		{stores: []*store{awqStore}, expects: "outputs that are a multiple of 8", bad: func(_ *Scheme, m *Module) bool { return m.Out%8 != 0 }, nearest: plainerFormat},
 	},
 }
 
@@ -73,6 +73,11 @@ func otherWays(s *Scheme) string {
 		return "leave such modules out with --ignore REGEX, or --loader transformers"
 	}
 	return "--format compressed-tensors --scheme FP8_DYNAMIC, whose sides need be multiples of 16 only, or leave such modules out with --ignore REGEX, or --loader transformers"
+}
+
+// plainerFormat takes sides that the library of another does not.
+func plainerFormat(*Scheme) string {
+	return "--format compressed-tensors --scheme W4A16, or leave such modules out with --ignore REGEX"
 }
 
 // Loaders are the names that CheckLoader takes.
