@@ -3,6 +3,7 @@ package infer
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -367,6 +368,23 @@ func TestBatchGenerate(t *testing.T) {
 		if !slices.Equal(a.IDs, all[len(ps)-1-i].IDs) {
 			t.Errorf("prompt %d: another answer in another order, with other workers", len(ps)-1-i)
 		}
+	}
+}
+
+// Prompts that begin alike are read together, and the pages they share are in the pass once.
+func TestPromptsTogether(t *testing.T) {
+	b := lex(t, 2, false, nil)
+	begin := tokens(3, 5*kernels.PageRows+2, b.m.V)
+	var ps []Prompt
+	for i := range 16 {
+		ps = append(ps, Prompt{IDs: slices.Concat(begin, []int32{int32(i)}), Options: Options{MaxTokens: 2}})
+	}
+	all := generated(t, b, ps)
+	if _, ok := b.passes[[2]int{sizeFor(len(ps) - 1), 64}]; !ok || len(b.passes) != 2 {
+		t.Errorf("passes of other sizes: %v", slices.Collect(maps.Keys(b.passes)))
+	}
+	if alone := generated(t, b, ps[7:8])[0]; !slices.Equal(alone.IDs, all[7].IDs) {
+		t.Errorf("%v alone, %v together", alone.IDs, all[7].IDs)
 	}
 }
 

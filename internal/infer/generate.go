@@ -44,16 +44,17 @@ type generation struct {
 	done    func(i int, a Answer) error
 	waiting []int // in the order of their tokens, so that neighbours begin alike
 	live    []*sequence
-	room    int            // pages all of them may come to need
-	pages   []int32        // of the prompt read last
-	before  []int32        // its tokens
-	all     []kernels.Page // every page there is, by its number
+	room    int             // pages all of them may come to need
+	pages   []int32         // of the prompt read last
+	before  []int32         // its tokens
+	all     []kernels.Page  // every page there is, by its number
+	laid    map[int32]int32 // pages of earlier passes that this one sees, by their number: where they are in it
 }
 
 // Generate calls done once for every prompt, in any order. Up to b.many answers grow together, as many as there is
 // memory for, a token of each at a time; where one ends, the next begins.
 func (b *Batch) Generate(ctx context.Context, prompts []Prompt, done func(i int, a Answer) error) error {
-	g := &generation{b: b, prompts: prompts, done: done}
+	g := &generation{b: b, prompts: prompts, done: done, laid: map[int32]int32{}}
 	for i, p := range prompts {
 		if err := p.Check(); err != nil {
 			return fmt.Errorf("prompt %d: %w", i, err)
@@ -154,6 +155,7 @@ func (g *generation) begin() *sequence {
 func (g *generation) read(group []*sequence, most int) ([]float32, error) {
 	b, p := g.b, &g.b.pass
 	p.paged.Pages, p.paged.Spans, p.kept = p.paged.Pages[:0], p.paged.Spans[:0], p.kept[:0]
+	clear(g.laid)
 	var ids, pos []int32
 	for _, s := range group {
 		n, row := min(most, len(s.rest)), len(ids)
@@ -185,6 +187,11 @@ func (g *generation) lay(s *sequence, row, n int) {
 	span := kernels.Span{Row: row, N: n, First: first}
 	for j := 0; j*kernels.PageRows < end; j++ {
 		lo, hi := j*kernels.PageRows, min((j+1)*kernels.PageRows, end)
+		if at, ok := g.laid[s.pages[j]]; ok && hi <= first {
+			span.Pages = append(span.Pages, at)
+			continue
+		}
+		g.laid[s.pages[j]] = int32(len(p.paged.Pages))
 		var page kernels.Page
 		if old := min(hi, first); old > lo {
 			page = append(page, kernels.Rows{Source: s.pages[j], N: int32(old - lo)})
