@@ -137,10 +137,7 @@ func runPacked(e *env, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	memory := bound
-	if bound > 0 {
-		memory -= running
-	}
+	memory := max(bound-running, 0) // 0 when there is no bound; with one, running fits
 	if r.Memory, workers, err = p.Memory(memory, threads(c)); err != nil {
 		return err
 	}
