@@ -14,6 +14,9 @@ type direct struct {
 	batches map[int]batch
 }
 
+// maxBatches bounds the record batches that are kept open; each takes some kilobytes beside its mapped buffers.
+const maxBatches = 1024
+
 // newDirect returns nil for a source that cannot be read so.
 func newDirect(o *source) *direct {
 	d := &direct{source: o, starts: []int{0}, batches: map[int]batch{}}
@@ -42,6 +45,9 @@ func (d *direct) row(i int) (_ row, block, at int, _ error) {
 		var err error
 		if b, err = d.files[ref.file].(*arrowFile).whole(ref.block); err != nil {
 			return row{}, 0, 0, err
+		}
+		if len(d.batches) == maxBatches {
+			clear(d.batches)
 		}
 		d.batches[block] = b
 	}
