@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/internal/atomicfile"
 	"tune/kernels"
 )
 
@@ -65,7 +66,9 @@ func examine() health {
 		}
 		dir = filepath.Dir(dir)
 	}
-	h.DiskFree = diskFree(dir)
+	if free, ok := atomicfile.Free(dir); ok {
+		h.DiskFree = uint64(free)
+	}
 	return h
 }
 

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // memory is the machine's memory and what of it programs may still take, in bytes.
@@ -25,13 +23,4 @@ func memory() (total, available uint64) {
 		}
 	}
 	return total, available
-}
-
-// diskFree is what an ordinary user may still write to the disk of a folder, in bytes.
-func diskFree(dir string) uint64 {
-	var s unix.Statfs_t
-	if unix.Statfs(dir, &s) != nil {
-		return 0
-	}
-	return s.Bavail * uint64(s.Bsize)
 }

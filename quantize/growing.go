@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"tune/internal/atomicfile"
 	"tune/internal/hint"
 )
 
@@ -84,7 +85,7 @@ func (g *growing) room(dir, path string, size int64) error {
 
 // room fails when a folder's disk has no space for so many bytes of what will be written at a path.
 func room(dir, path string, size int64) error {
-	if free, ok := diskFree(dir); ok && free < size {
+	if free, ok := atomicfile.Free(dir); ok && free < size {
 		return hint.Errorf("free some space or choose another disk", "write %s: expected %d bytes of free disk, found %d", path, size, free)
 	}
 	return nil
