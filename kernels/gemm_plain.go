@@ -35,28 +35,45 @@ func tilePlain(width int, t *tileArgs) {
 	}
 }
 
-// lanesPlain is the tile whose lanes are rows.
+// lanesPlain is the tile whose lanes are rows, eight of them at a time.
 func lanesPlain(rows int, t *laneArgs) {
 	for col := range laneSums / rows {
 		b := unsafe.Slice((*float32)(unsafe.Add(t.b, 4*col*laneStride)), t.kd+t.kd2)
-		for row := range t.rows {
-			s, low := float32(0), float32(0)
-			for k, v := range b[:t.kd] {
-				s += v * *at((*float32)(t.a), k*rows+row)
+		for row := 0; row < t.rows; row += 8 {
+			var s, low [8]float32
+			laneDots(&s, unsafe.Add(t.a, 4*row), b[:t.kd], rows)
+			if t.kd2 > 0 {
+				laneDots(&low, unsafe.Add(t.a2, 4*row), b[t.kd:], rows)
 			}
-			for k, v := range b[t.kd:] {
-				low += v * *at((*float32)(t.a2), k*rows+row)
+			for i := range min(8, t.rows-row) {
+				v := s[i]*t.scale + low[i]
+				if t.add != nil {
+					v += *at(t.add, (row+i)*t.lda+col)
+				}
+				if t.bias != nil {
+					v += *at(t.bias, col)
+				}
+				*at(t.c, (row+i)*t.ldc+col) = v
 			}
-			v := s*t.scale + low
-			if t.add != nil {
-				v += *at(t.add, row*t.lda+col)
-			}
-			if t.bias != nil {
-				v += *at(t.bias, col)
-			}
-			*at(t.c, row*t.ldc+col) = v
 		}
 	}
+}
+
+// laneDots is s[i] = sum over d of a[d*rows+i]·b[d], i < 8.
+func laneDots(s *[8]float32, a unsafe.Pointer, b []float32, rows int) {
+	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	for d, v := range b {
+		x := (*[8]float32)(unsafe.Add(a, 4*d*rows))
+		s0 += x[0] * v
+		s1 += x[1] * v
+		s2 += x[2] * v
+		s3 += x[3] * v
+		s4 += x[4] * v
+		s5 += x[5] * v
+		s6 += x[6] * v
+		s7 += x[7] * v
+	}
+	*s = [8]float32{s0, s1, s2, s3, s4, s5, s6, s7}
 }
 
 func at(p *float32, i int) *float32 { return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i)) }
