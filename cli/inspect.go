@@ -212,8 +212,8 @@ func inspect(path string, hash bool) (*inspection, error) {
 	}
 	d, err := safetensors.Open(path)
 	if err != nil {
-		if x.Config == nil && st.IsDir() {
-			return nil, hint.Errorf("give a .gguf or .safetensors file, or the folder of a model or an adapter", "%w", err)
+		if x.Config == nil && !strings.HasSuffix(path, ".safetensors") {
+			return nil, hint.Errorf("give a .gguf or .safetensors file, or the folder of a model or an adapter; `tune data show` is for rows of data", "%w", err)
 		}
 		return nil, err
 	}
