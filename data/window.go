@@ -19,6 +19,9 @@ const (
 	// chunkRows are drawn and tokenized together; a window ends at a multiple of it, so its end does not depend on the
 	// number of threads.
 	chunkRows = 256
+	// scatteredRows is chunkRows where rows are drawn one by one from all over a mapped file: each brings pages of its own, 64 KiB
+	// for every column, which are given back before the next chunk.
+	scatteredRows = 64
 	// chunkBytes ends a chunk of long rows earlier, so that books take no more memory than chats do.
 	chunkBytes = 8 << 20
 )
@@ -257,11 +260,15 @@ func (l *loader) fill(ctx context.Context, w *window) ([]encoded, error) {
 
 // draw draws the next chunk of rows; last says that the epoch ends with it.
 func (l *loader) draw() (chunk []drawn, last bool, _ error) {
+	most := chunkRows
 	for _, r := range l.readers {
 		r.forget()
+		if r.direct != nil {
+			most = scatteredRows
+		}
 	}
 	random := rng.New(l.s.options.Seed, "data/mix").Sub(uint64(l.state.Epoch))
-	for bytes := 0; len(chunk) < chunkRows && bytes < chunkBytes; {
+	for bytes := 0; len(chunk) < most && bytes < chunkBytes; {
 		i := l.choose(random.Float64(l.state.Draws))
 		if i < 0 {
 			return chunk, true, nil
