@@ -81,22 +81,23 @@ func benchmarkJSON(r *report.Report) any {
 	}{r.Comparison, r.Warnings(), gates}
 }
 
+// newBenchmark opens no model yet.
+func (e *env) newBenchmark(r *recipes.Recipe, name string, show *progress) (*benchmark, error) {
+	fetch, err := e.hubFetch(false)
+	return &benchmark{recipe: r, name: name, model: &evalModel{}, show: show, fetch: fetch}, err
+}
+
 // runBenchmark asks both models and writes results, samples and reports into the output folder.
 func (e *env) runBenchmark(c *cli.Context, r *recipes.Recipe, name string, show *progress) (*report.Report, error) {
-	fetch, err := e.hubFetch(false)
+	b, err := e.newBenchmark(r, name, show)
 	if err != nil {
 		return nil, err
 	}
-	b := &benchmark{recipe: r, name: name, model: &evalModel{}, show: show, fetch: fetch}
 	defer b.model.close()
 	if err := b.open(c); err != nil {
 		return nil, err
 	}
-	j, err := b.job()
-	if err != nil {
-		return nil, err
-	}
-	gates, err := b.gates(j)
+	j, gates, err := b.judged()
 	if err != nil {
 		return nil, err
 	}
@@ -131,17 +132,13 @@ func (e *env) runBenchmark(c *cli.Context, r *recipes.Recipe, name string, show 
 // checkBenchmark finds what would stop a recipe's benchmark, before the hours of its training: unknown tasks, missing data, a base
 // without the template that is asked for, gates on metrics that there are not.
 func (e *env) checkBenchmark(r *recipes.Recipe, name string) error {
-	fetch, err := e.hubFetch(false)
+	b, err := e.newBenchmark(r, name, nil)
 	if err != nil {
 		return err
 	}
-	b := &benchmark{recipe: r, name: name, model: &evalModel{}, fetch: fetch}
 	defer b.model.close()
-	j, err := b.job()
+	j, _, err := b.judged()
 	if err != nil {
-		return fmt.Errorf("eval: %w", err)
-	}
-	if _, err := b.gates(j); err != nil {
 		return fmt.Errorf("eval: %w", err)
 	}
 	base, err := b.model.open(r.Base, "", local.Options{})
@@ -204,16 +201,19 @@ func (b *benchmark) job() (*eval.Job, error) {
 	return j, err
 }
 
-// gates are the recipe's, each on a task and a metric that the job has.
-func (b *benchmark) gates(j *eval.Job) (gates []report.Gate, err error) {
+// judged is the job and the recipe's gates, each on a task and a metric that the job has.
+func (b *benchmark) judged() (j *eval.Job, gates []report.Gate, err error) {
+	if j, err = b.job(); err != nil {
+		return nil, nil, err
+	}
 	for _, text := range b.recipe.Eval.Gates {
 		g, err := report.ParseGate(text)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		gates = append(gates, g)
 	}
-	return gates, checkGates(gates, j.Selection)
+	return j, gates, checkGates(gates, j.Selection)
 }
 
 func (b *benchmark) sources() task.Sources {

@@ -66,7 +66,7 @@ func (e *env) compare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if names := taskNames(c); len(names) > 0 {
+	if names := taskNames(c); len(names) > 0 && len(gates) > 0 {
 		j, err := e.evalJob(c, names)
 		if err != nil {
 			return err
