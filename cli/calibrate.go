@@ -125,17 +125,11 @@ func calibrationCost(p quantize.CalibrationPhases) string {
 // calibrating shows how far a calibration has come, how fast, and for how long yet: on a terminal after each batch, elsewhere each quarter.
 type calibrating struct {
 	*progress
-	began   time.Time
-	quarter int64
+	began time.Time
 }
 
 func (c *calibrating) update(p quantize.CalibrationProgress) {
-	quarter := 4 * p.Done / p.Total
-	if !c.terminal && quarter == c.quarter {
-		return
-	}
-	c.quarter = quarter
 	seconds := max(time.Since(c.began).Seconds(), 1e-3)
 	left := time.Duration(seconds * float64(p.Total-p.Done) / float64(p.Done) * float64(time.Second)).Round(time.Second)
-	c.text(fmt.Sprintf("calibrating: layer %d of %d, %.0f tokens/s, %s left", p.Layer, p.Layers, float64(p.Done)/float64(p.Layers)/seconds, left))
+	c.quarters(fmt.Sprintf("calibrating: layer %d of %d, %.0f tokens/s, %s left", p.Layer, p.Layers, float64(p.Done)/float64(p.Layers)/seconds, left), p.Done, p.Total)
 }

@@ -65,8 +65,7 @@ func (p *progress) text(s string) {
 	p.open = true
 }
 
-// count shows that done of total steps of something are behind, and about how long the others take: on a terminal each, elsewhere the
-// quarters. A total of 0 is not known.
+// count shows that done of total steps of something are behind, and about how long the others take. A total of 0 is not known.
 func (p *progress) count(what string, done, total int) {
 	if p.counted != what || done <= 1 {
 		p.counted, p.began, p.quarter = what, time.Now(), 0
@@ -79,7 +78,12 @@ func (p *progress) count(what string, done, total int) {
 		left := time.Since(p.began) / time.Duration(done-1) * time.Duration(total-done) // the first one began the clock
 		text += fmt.Sprintf(", %s left", left.Round(time.Second))
 	}
-	quarter := 4 * done / max(total, 1)
+	p.quarters(text, int64(done), int64(total))
+}
+
+// quarters shows a text that tells of done of total: on a terminal always, elsewhere when a quarter more is done.
+func (p *progress) quarters(text string, done, total int64) {
+	quarter := int(4 * done / max(total, 1))
 	if p.terminal || total > 0 && quarter > p.quarter {
 		p.text(text)
 	}

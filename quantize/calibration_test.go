@@ -25,10 +25,7 @@ func goldenModel(t *testing.T, name string, tokens int) (*model.Checkpoint, *mod
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := make([]int32, tokens)
-	for i := range ids {
-		ids[i] = int32((31*i + i*i%29) % m.V)
-	}
+	ids := someTokens(m, tokens)
 	return c, m, ids
 }
 
@@ -109,4 +106,13 @@ func TestCalibration(t *testing.T) {
 			t.Errorf("a file cut to %d of 64 parts is read", n)
 		}
 	}
+}
+
+// someTokens are n tokens of a text that means nothing.
+func someTokens(m *model.Model, n int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((31*i + i*i%29) % m.V)
+	}
+	return ids
 }

@@ -72,10 +72,7 @@ func diskChild(dir string) error {
 	disk := os.Getenv(childFull)
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	ids := make([]int32, 4*32)
-	for i := range ids {
-		ids[i] = int32((31*i + i*i%29) % m.V)
-	}
+	ids := someTokens(m, 4*32)
 	ctx, calib := context.Background(), filepath.Join(disk, "x.calib")
 	o := CalibrateOptions{Text: Text{ids, 32}, Pool: pool}
 	var free func()
@@ -108,25 +105,16 @@ func diskChild(dir string) error {
 	} {
 		write := func(out string, wo WriteOptions) error {
 			po := PackedOptions{Scheme: packed.Options{Format: x.format, Scheme: x.scheme}, Method: x.method, Loader: "vllm"}
-			p, err := PlanPacked(c, nil, po)
-			if err != nil {
-				return err
-			}
 			if x.method == RTN {
+				p, err := PlanPacked(c, nil, po)
+				if err != nil {
+					return err
+				}
 				return p.Write(ctx, out, wo, nil)
 			}
 			mo := DefaultMethod()
 			mo.Pool, mo.Search = pool, 2
-			s, err := StartMethod(ctx, p, m, c.Weights, cal, mo)
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			po.Stamp = s.Stamp
-			if p, err = PlanPacked(c, s.Weights, po); err != nil {
-				return err
-			}
-			return p.Write(ctx, out, wo, s.Linear)
+			return writeSolved(c, m, cal, po, mo, out, wo)
 		}
 		if err := interrupted(disk, filepath.Join(disk, "out"), write); err != nil {
 			return fmt.Errorf("%s %s: %w", x.format, x.scheme, err)

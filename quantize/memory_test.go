@@ -110,10 +110,7 @@ func memoryChild(dir string) error {
 	}
 	pool := kernels.NewPool(2)
 	defer pool.Close()
-	ids := make([]int32, 16*32)
-	for i := range ids {
-		ids[i] = int32((31*i + i*i%29) % m.V)
-	}
+	ids := someTokens(m, 16*32)
 	ctx, path := context.Background(), filepath.Join(dir, "x.calib")
 	text := Text{ids, 32}
 	took, err := Calibrate(ctx, path, m, c.Weights, CalibrateOptions{Text: text, Memory: limit / 2, Pool: pool})

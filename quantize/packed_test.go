@@ -310,6 +310,24 @@ func openLazy(path string) (*model.Checkpoint, *model.Model, error) {
 	return c, m, err
 }
 
+// writeSolved writes a planned folder with the codes that its method chooses.
+func writeSolved(c *model.Checkpoint, m *model.Model, cal *Calibration, po PackedOptions, mo MethodOptions, out string, wo WriteOptions) error {
+	p, err := PlanPacked(c, nil, po)
+	if err != nil {
+		return err
+	}
+	s, err := StartMethod(context.Background(), p, m, c.Weights, cal, mo)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	po.Stamp = s.Stamp
+	if p, err = PlanPacked(c, s.Weights, po); err != nil {
+		return err
+	}
+	return p.Write(context.Background(), out, wo, s.Linear)
+}
+
 // solvedFolder writes a folder with AWQ and GPTQ; it tells every part.
 func solvedFolder(source, out string, threads int, told io.Writer) error {
 	c, m, err := openLazy(source)
@@ -317,10 +335,7 @@ func solvedFolder(source, out string, threads int, told io.Writer) error {
 		return err
 	}
 	defer c.Close()
-	ids := make([]int32, 8*32)
-	for i := range ids {
-		ids[i] = int32((31*i + i*i%29) % m.V)
-	}
+	ids := someTokens(m, 8*32)
 	pool := kernels.NewPool(threads)
 	defer pool.Close()
 	path := source + ".calib"
@@ -333,22 +348,9 @@ func solvedFolder(source, out string, threads int, told io.Writer) error {
 	}
 	defer cal.Close()
 	po := PackedOptions{Scheme: packed.Options{Format: "awq", Group: intp(32)}, Method: "awq+gptq", Loader: "transformers"}
-	p, err := PlanPacked(c, nil, po)
-	if err != nil {
-		return err
-	}
 	o := DefaultMethod()
 	o.Pool = pool
-	s, err := StartMethod(context.Background(), p, m, c.Weights, cal, o)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	po.Stamp = s.Stamp
-	if p, err = PlanPacked(c, s.Weights, po); err != nil {
-		return err
-	}
-	return p.Write(context.Background(), out, WriteOptions{Threads: threads, sync: 1, Progress: func(_, _ int64) { io.WriteString(told, ".") }}, s.Linear)
+	return writeSolved(c, m, cal, po, o, out, WriteOptions{Threads: threads, sync: 1, Progress: func(_, _ int64) { io.WriteString(told, ".") }})
 }
 
 // A process that is killed while it solves ends with the bytes of one that is not, whatever the number of threads.

@@ -78,15 +78,8 @@ func quantizeRow(a *asm) {
 	a.ones(false, 15)
 	a.ones(true, 14)
 	a.label("loop")
-	for v := range 4 {
-		a.i("VMOVUPS %d(SI), Y%d; VPAND Y%d, Y10, Y%d", 32*v, v, v, 4+v)
-	}
-	a.i("VPMAXSD Y4, Y5, Y4; VPMAXSD Y6, Y7, Y6; VPMAXSD Y4, Y6, Y4") // as integers, so that a NaN is the largest
-	a.i("VEXTRACTI128 $1, Y4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0x4e, X4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0xb1, X4, X5; VPMAXSD X5, X4, X4")
-	a.i("VDIVSS X12, X4, X5; VMOVSS X5, (R8); VCMPSS $13, X11, X4, X6; VDIVSS X4, X12, X7; VANDPS X6, X7, X7; VBROADCASTSS X7, Y7; VBROADCASTSS X5, Y5")
-	for v := range 4 {
-		a.i("VMULPS Y%d, Y7, Y%d; VCVTPS2DQ Y%d, Y%d", v, v, v, v)
-	}
+	a.roundGroup()
+	a.i("VBROADCASTSS X5, Y5")
 	a.i("VPACKSSDW Y1, Y0, Y0; VPACKSSDW Y3, Y2, Y2; VPACKSSWB Y2, Y0, Y0; VPERMD Y0, Y13, Y0; VMOVDQU Y0, (DI)")
 	a.i("VPMADDUBSW Y0, Y15, Y1; VPMADDWD Y14, Y1, Y1; VPSHUFD $0x4e, Y1, Y2; VPADDD Y2, Y1, Y1; VPSHUFD $0xb1, Y1, Y2; VPADDD Y2, Y1, Y1")
 	a.i("VEXTRACTI128 $1, Y1, X2; VPADDD X1, X2, X3; VCVTDQ2PS Y1, Y1; VCVTDQ2PS X3, X3; VMULPS Y5, Y1, Y1; VMULSS X5, X3, X3")
@@ -278,4 +271,18 @@ func intPeak(a *asm) {
 	}
 	a.i("DECQ CX; JNZ loop")
 	a.ret()
+}
+
+// roundGroup rounds the 32 values at SI to integers in Y0 to Y3; their scale, the largest magnitude over that of the codes, is left in X5
+// and at R8. X12 is the largest code, X11 the least magnitude that has one, Y10 the mask of magnitudes. Clobbers Y4 to Y7.
+func (a *asm) roundGroup() {
+	for v := range 4 {
+		a.i("VMOVUPS %d(SI), Y%d; VPAND Y%d, Y10, Y%d", 32*v, v, v, 4+v)
+	}
+	a.i("VPMAXSD Y4, Y5, Y4; VPMAXSD Y6, Y7, Y6; VPMAXSD Y4, Y6, Y4") // as integers, so that a NaN is the largest
+	a.i("VEXTRACTI128 $1, Y4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0x4e, X4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0xb1, X4, X5; VPMAXSD X5, X4, X4")
+	a.i("VDIVSS X12, X4, X5; VMOVSS X5, (R8); VCMPSS $13, X11, X4, X6; VDIVSS X4, X12, X7; VANDPS X6, X7, X7; VBROADCASTSS X7, Y7")
+	for v := range 4 {
+		a.i("VMULPS Y%d, Y7, Y%d; VCVTPS2DQ Y%d, Y%d", v, v, v, v)
+	}
 }

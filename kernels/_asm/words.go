@@ -57,15 +57,7 @@ func roundWords(a *asm) {
 	a.i("MOVQ q+0(FP), DI; MOVQ pairs+8(FP), R8; MOVQ x+16(FP), SI; MOVQ n+24(FP), CX")
 	a.i("VMOVSS ·wordLimits(SB), X12; VMOVSS ·wordLimits+4(SB), X11; VMOVUPS ·wordAbs(SB), Y10")
 	a.label("loop")
-	for v := range 4 {
-		a.i("VMOVUPS %d(SI), Y%d; VPAND Y%d, Y10, Y%d", 32*v, v, v, 4+v)
-	}
-	a.i("VPMAXSD Y4, Y5, Y4; VPMAXSD Y6, Y7, Y6; VPMAXSD Y4, Y6, Y4") // as integers, so that a NaN is the largest
-	a.i("VEXTRACTI128 $1, Y4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0x4e, X4, X5; VPMAXSD X5, X4, X4; VPSHUFD $0xb1, X4, X5; VPMAXSD X5, X4, X4")
-	a.i("VDIVSS X12, X4, X5; VMOVSS X5, (R8); VCMPSS $13, X11, X4, X6; VDIVSS X4, X12, X7; VANDPS X6, X7, X7; VBROADCASTSS X7, Y7")
-	for v := range 4 {
-		a.i("VMULPS Y%d, Y7, Y%d; VCVTPS2DQ Y%d, Y%d", v, v, v, v)
-	}
+	a.roundGroup()
 	a.i("VPADDD Y1, Y0, Y8; VPADDD Y3, Y2, Y9; VPADDD Y8, Y9, Y8; VEXTRACTI128 $1, Y8, X9; VPADDD X9, X8, X8")
 	a.i("VPSHUFD $0x4e, X8, X9; VPADDD X9, X8, X8; VPSHUFD $0xb1, X8, X9; VPADDD X9, X8, X8; VCVTDQ2PS X8, X8; VMULSS X5, X8, X8; VMOVSS X8, 4(R8)")
 	for v := 0; v < 4; v += 2 {
