@@ -16,6 +16,9 @@ const (
 
 var levelNames = []string{"plain", "avx2", "avx512", "avx512bf16"}
 
+// vnni tells whether integers are multiplied by AVX-512 VNNI, which a CPU may have or lack at both levels of AVX-512.
+func vnni() bool { return level >= levelAVX512 && cpu.X86.HasAVX512VNNI }
+
 // feature is one CPU feature and the level that needs it.
 type feature struct {
 	name  string

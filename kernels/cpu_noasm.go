@@ -12,3 +12,5 @@ func detectLevel() (cpuLevel, string) {
 }
 
 func cpuFeatures() []string { return nil }
+
+func vnni() bool { return false }

@@ -6,9 +6,10 @@ import (
 )
 
 // The product of a few rows (generation): packing B would cost more than multiplying. Each row of B is read once for up to four rows
-// of A, which stay float32, but for a single one: AVX2 rounds it to 16 bits, 32 values to a scale, unless products are exact, and
-// multiplies the codes of stored types as integers, because converting each to float32 takes longer than memory does. Types with a kernel of their own are decoded to float32 on the way; of the others each row is first
-// decoded, to bf16 where that is the faster and products are not exact, else to float32.
+// of A, which stay float32, but for a single one: AVX2 and VNNI round it to 16 bits, 32 values to a scale, unless products are exact, and
+// multiply the codes of stored types as integers, because converting each to float32 takes longer than memory does. Types with a kernel of
+// their own are decoded to float32 on the way; of the others each row is first decoded, to bf16 where that is the faster and products are not
+// exact, else to float32.
 
 const (
 	// FewRows is the most rows of A that go this way.
@@ -21,7 +22,8 @@ const (
 type fusedProduct func(y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int)
 
 // wordProduct is y[r] = sum over k of x[k]·w[r][k] for r < rows, where x is n blocks of activations rounded to 16 bits, pairs are the scale
-// and scale times sum of each 32; w[r] is n > 0 stored blocks and stride is the bytes from row to row of w.
+// and scale times sum of each 32 (with VNNI x is the low bytes of all, then the high ones, and behind the pairs stand scale times sum of each
+// 16); w[r] is n > 0 stored blocks and stride is the bytes from row to row of w.
 type wordProduct func(y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int)
 
 // wordGroup is the activations of 16 bits that share a scale.

@@ -37,13 +37,26 @@ func fusedFor(c *Codec) *[4]fusedProduct {
 
 // wordsFor is what multiplies a row of 16 bits with values stored by a codec as they lie; nil: nothing does.
 func wordsFor(c *Codec) wordProduct {
-	if t, ok := storedTypeOf(c); ok && level == levelAVX2 {
+	t, ok := storedTypeOf(c)
+	switch {
+	case !ok:
+		return nil
+	case vnni():
+		return splitDots[t]
+	case level == levelAVX2:
 		return wordDots[t]
 	}
-	return nil
+	return nil // decoded to float32 it is as fast
 }
 
-func roundWords(q *int16, pairs, x *float32, n int) { roundWordsAVX2(q, pairs, x, n) }
+// roundWords rounds a row as wordsFor's products want it.
+func roundWords(q *int16, pairs, x *float32, n int) {
+	if vnni() {
+		roundSplit((*byte)(unsafe.Pointer(q)), pairs, x, n)
+		return
+	}
+	roundWordsAVX2(q, pairs, x, n)
+}
 
 // fastFloats is what decodes blocks of so many values of a codec to float32, bit for bit as the codec does; nil: the codec itself.
 func fastFloats(c *Codec) (f floatRows, block int) {

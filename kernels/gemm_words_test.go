@@ -3,6 +3,7 @@ package kernels
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 	"unsafe"
@@ -18,20 +19,40 @@ func TestRoundWords(t *testing.T) {
 				clear(x[wordGroup : 2*wordGroup])
 			}
 			q, want := make([]int16, len(x)+8), make([]int16, len(x)+8)
-			got, pairs := newGuarded(2*n, n), make([]float32, 2*n)
+			codes, pairs := make([]int16, len(x)), make([]float32, 2*n, 4*n)
+			roundWordsPlain(&codes[0], &pairs[0], &x[0], n)
+			copy(want, codes)
+			if vnni() {
+				pairs = append(pairs, apart(want[:len(x)], codes, pairs)...)
+			}
+			got := newGuarded(len(pairs), n)
 			roundWords(&q[0], &got.x[0], &x[0], n)
-			roundWordsPlain(&want[0], &pairs[0], &x[0], n)
 			got.check(t, "pairs")
 			if !slices.Equal(q, want) || !slices.Equal(got.x, pairs) {
 				t.Fatalf("%d groups: got %v %v, want %v %v", n, q, got.x, want, pairs)
 			}
 			for i, v := range x {
-				if d := math.Abs(float64(v) - float64(q[i])*float64(pairs[i/wordGroup*2])); d > 0.5001*float64(pairs[i/wordGroup*2]) {
+				if d := math.Abs(float64(v) - float64(codes[i])*float64(pairs[i/wordGroup*2])); d > 0.5001*float64(pairs[i/wordGroup*2]) {
 					t.Fatalf("value %d: off by %g", i, d)
 				}
 			}
 		}
 	})
+}
+
+// apart writes the low bytes of codes, then the high ones, over dst and returns scales times sums of 16 codes: what VNNI multiplies.
+func apart(dst, codes []int16, pairs []float32) []float32 {
+	bytes := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 2*len(dst))
+	sums := make([]int, len(codes)/16)
+	for i, c := range codes {
+		bytes[i], bytes[len(codes)+i] = byte(c), byte(c>>8)
+		sums[i/16] += int(c)
+	}
+	scaled := make([]float32, len(sums))
+	for i, s := range sums {
+		scaled[i] = pairs[i/2*2] * float32(s)
+	}
+	return scaled
 }
 
 // TestWordProducts: all numbers of blocks to 9 and of rows to 9, gaps of NaN between rows; results are those of the rounded row, and next
@@ -64,8 +85,9 @@ func checkWords(t *testing.T, c *Codec, ty storedType, f wordProduct, blocks, ro
 		copy(src[r*stride:], randomBlocks(ty, blocks, uint64(10*rows+r)))
 	}
 	x := normals(make([]float32, n), uint64(blocks))
-	q, pairs := make([]int16, n), make([]float32, n/wordGroup*2)
+	q, codes, pairs := make([]int16, n), make([]int16, n), make([]float32, n/wordGroup*4)
 	roundWords(&q[0], &pairs[0], &x[0], n/wordGroup)
+	roundWordsPlain(&codes[0], &make([]float32, len(pairs))[0], &x[0], n/wordGroup)
 	y := newGuarded(rows, blocks)
 	f(&y.x[0], unsafe.Pointer(&q[0]), unsafe.Pointer(&pairs[0]), unsafe.Pointer(&src[0]), stride, blocks, rows)
 	what := fmt.Sprintf("%s, %d blocks, %d rows", c.Name, blocks, rows)
@@ -75,7 +97,7 @@ func checkWords(t *testing.T, c *Codec, ty storedType, f wordProduct, blocks, ro
 		c.F32(w, src[r*stride:][:blocks*c.Bytes])
 		sum, mag := 0.0, 0.0
 		for k, v := range w {
-			p := float64(q[k]) * float64(pairs[k/wordGroup*2])
+			p := float64(codes[k]) * float64(pairs[k/wordGroup*2])
 			sum += p * float64(v)
 			mag += math.Abs(p) * (math.Abs(float64(v)) + tolMinimum*math.Abs(float64(v-w[k/wordGroup*wordGroup])))
 		}
@@ -137,4 +159,43 @@ func TestWordsExact(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkWords is BenchmarkFused of a row rounded to 16 bits, from the second cache and from memory, beside float32.
+func BenchmarkWords(b *testing.B) {
+	const k = 1536
+	for _, ty := range fusedTypes {
+		c := storedCodec(ty)
+		word, float := wordsFor(c), fusedFor(c)
+		if word == nil {
+			continue
+		}
+		x, y := normals(make([]float32, k), 1), make([]float32, vecTask)
+		q, pairs := make([]int16, k), make([]float32, k/wordGroup*4)
+		roundWords(&q[0], &pairs[0], &x[0], k/wordGroup)
+		for _, rows := range []int{vecTask, 65536} {
+			src := randomBlocks(ty, rows*k/c.Block, 1)
+			b.Run(fmt.Sprintf("%s/%d", c.Name, rows), func(b *testing.B) {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				best, stride := [2]float64{math.Inf(1), math.Inf(1)}, len(src)/rows
+				for round := range 20 * len(best) {
+					start, times := threadTime(), max(1, 20*vecTask/rows)
+					for range times {
+						for r := 0; r < rows; r += vecTask {
+							if w := unsafe.Pointer(&src[r*stride]); round%2 == 0 {
+								word(&y[0], unsafe.Pointer(&q[0]), unsafe.Pointer(&pairs[0]), w, stride, k/c.Block, vecTask)
+							} else {
+								float[0](&y[0], vecTask, &x[0], k, w, stride, k/c.Block, vecTask)
+							}
+						}
+					}
+					best[round%2] = min(best[round%2], float64(threadTime()-start)/float64(times))
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64(len(src))/best[0], "GB/s")
+				b.ReportMetric(float64(len(src))/best[1], "float-GB/s")
+			})
+		}
+	}
 }

@@ -68,8 +68,11 @@ func storeInt8(o *Out, acc []float32, row, col, cols int, add, bias []float32) i
 
 // peakInt8Loop is a loop of multiplications of bytes on registers and its operations per round; 0: the level has none.
 func peakInt8Loop() (ops float64, loop func(n int)) {
-	if level < levelAVX2 {
-		return 0, func(int) {}
+	switch {
+	case vnni():
+		return 16 * 128, peakVNNI
+	case level >= levelAVX2:
+		return 6 * 64, peakInt8
 	}
-	return 6 * 64, peakInt8
+	return 0, func(int) {}
 }

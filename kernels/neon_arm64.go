@@ -14,6 +14,8 @@ func detectLevel() (cpuLevel, string) { return levelNEON, "every arm64 CPU has N
 
 func cpuFeatures() []string { return []string{"neon"} }
 
+func vnni() bool { return false }
+
 var neonEngine = engine{per: 1, deep: 512, nr: 16, unit: 16, tile: tileNEON16, packA: packAPlain, packAT: packATPlain, packB: packBNEON, packN: packNPlain}
 
 func engineFor(bool) *engine {

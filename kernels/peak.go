@@ -8,8 +8,9 @@ func Peak(exact bool, n int) (ops float64) {
 	return perRound * float64(n)
 }
 
-// PeakInt8 is Peak of integer products: multiplications of bytes, each with one addition in 16 bits. Codes of 4 bits come near it; those
-// of 8 bits, whose products must be widened one by one, can reach half of it. 0: the level has no such instruction.
+// PeakInt8 is Peak of integer products: VNNI's, which add four products of bytes to 32 bits; with AVX2 multiplications of bytes, each with
+// one addition in 16 bits, which codes of 4 bits come near and those of 8 bits, whose products must be widened one by one, can reach half of.
+// 0: the level has no such instruction.
 func PeakInt8(n int) (ops float64) {
 	perRound, loop := peakInt8Loop()
 	loop(n)

@@ -51,6 +51,7 @@ func generate(dir string) (map[string]string, error) {
 		{"double", doubles},
 		{"int8", integers},
 		{"words", words16},
+		{"words512", words512},
 	} {
 		a := newAsm(hash)
 		f.emit(a)

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// split emits the product of one row of activations, rounded to 16 bits, with stored blocks in registers of 512 bits: VPDPBUSD multiplies
+// 64 codes by the low bytes of the activations, which are unsigned, and by the high bytes, which are signed, so that codes of up to 7 bits
+// need not be widened. A lane adds up four products of 16 by 6 bits: 4·32767·63 is exact in float32.
+//
+// Two groups of 32 lie in a register: with blocks of 32 those of two rows of w, else two of the same row, whose nibbles share bytes.
+//
+// Registers: sums of four rows from 0 (blocks of 32: of two rows in 0 and in 2), of their minima from 4, temporaries from 8, constants
+// from 16. SI blocks of w, R12 and R13 the bytes of one and three rows of it, DX and R8 low and high bytes of activations, R14 pairs of
+// their scales and scales times sums, R9 scales times sums of 16, R15 memory asked for, DI y.
+type split struct {
+	*asm
+	wordType
+	r int // row of w
+}
+
+// The constants of all of them.
+const (
+	splitShift  = 16 + iota // 0 and 4: which nibble of a dword
+	splitNibble             // 15 in all bytes
+	splitLanes              // four tables of lanes that scales are looked up in, for 64 values each
+	_
+	_
+	_
+	splitBits  // what moves bits of codes to their place, or 16 in all bytes
+	splitCodes // all bits of a code
+	splitHead  // Q4_K and Q5_K: which bytes of the head a scale or minimum is made of, how far the first is shifted, masks of both
+	splitDown
+	splitLow
+	splitHigh
+)
+
+// words512 emits the rounding and the products.
+func words512(a *asm) {
+	lanes := func(of func(lane int) int) []uint32 {
+		t := make([]uint32, 16)
+		for i := range t {
+			t[i] = uint32(of(i))
+		}
+		return t
+	}
+	a.table("splitShift32", lanes(func(i int) int { return i / 4 % 2 * 4 }))
+	a.table("splitShift64", lanes(func(i int) int { return i / 8 * 4 }))
+	var rows, groups, halves []uint32
+	for p := range 4 {
+		rows = append(rows, lanes(func(i int) int { return 4*(p%2) + 2*(i/8) })...)
+		groups = append(groups, lanes(func(i int) int { return 4*p + 2*(i/8) })...)
+		halves = append(halves, lanes(func(i int) int { return 4*p + i/4 })...)
+	}
+	a.table("splitRows", rows)
+	a.table("splitGroups", groups)
+	a.table("splitHalves", halves)
+	a.table("splitBitsK5", lanes(func(i int) int { return 4 - i/8 }))
+	a.table("splitBitsK6", lanes(func(i int) int { return 4 - i/8*2 }))
+	a.table("splitHead", lanes(headBytes))
+	a.table("splitDown", lanes(func(i int) int { return i / 8 * (i % 2) * 4 }))
+	a.table("splitLow", lanes(func(i int) int { return 63 - i/8*48 }))
+	a.table("splitHigh", lanes(func(i int) int { return i / 8 * 48 }))
+	roundSplit(a)
+	types := []wordType{
+		{"Q4_0", 32, 18, nil}, {"Q4_1", 32, 20, nil}, {"Q5_0", 32, 22, nil}, {"Q5_1", 32, 24, nil},
+		{"Q4_K", 256, 144, nil}, {"Q5_K", 256, 176, nil}, {"Q6_K", 256, 210, nil},
+	}
+	var names strings.Builder
+	for _, t := range types {
+		d := &split{asm: a, wordType: t}
+		d.function()
+		fmt.Fprintf(&names, "\ttype%s: split%s,\n", t.name, t.name)
+	}
+	fmt.Fprintf(&a.g, "\n// splitDots is, by type, the product of a row rounded to 16 bits, its bytes apart, with blocks as they lie.\nvar splitDots = [numStored]wordProduct{\n%s}\n", names.String())
+}
+
+// headBytes are the bytes of the 16 at the beginning of a Q4_K block that scale (even i) or minimum (odd) of group i/2 is made of: the one with
+// its low bits first.
+func headBytes(i int) int {
+	g, min := i/2, i%2
+	if g < 4 {
+		return 4 + 4*min + g
+	}
+	return 4 + 4 + g | (4+4*min+g-4)<<8
+}
+
+// roundSplit emits the rounding of activations to 16 bits, 32 values to a scale.
+func roundSplit(a *asm) {
+	a.fn("rounds n > 0 groups of 32 values as roundWordsAVX2 does and writes the low bytes of all codes, then the high bytes; behind the pairs, scales times sums of 16 codes.",
+		"roundSplit", "q *byte, pairs, x *float32, n int", 32, 0)
+	a.i("MOVQ q+0(FP), DI; MOVQ pairs+8(FP), R8; MOVQ x+16(FP), SI; MOVQ n+24(FP), CX; MOVQ CX, R9; SHLQ $5, R9; ADDQ DI, R9; LEAQ (R8)(CX*8), R10")
+	a.i("VMOVSS ·wordLimits(SB), X12; VMOVSS ·wordLimits+4(SB), X11; VMOVUPS ·wordAbs(SB), Y10")
+	a.label("loop")
+	a.roundGroup()
+	for h := range 2 {
+		a.i("VPADDD Y%d, Y%d, Y%d; VEXTRACTI128 $1, Y%d, X9; VPADDD X9, X%d, X%d", 2*h+1, 2*h, 7+h, 7+h, 7+h, 7+h)
+	}
+	a.i("VPHADDD X8, X7, X8; VPHADDD X8, X8, X8; VPHADDD X8, X8, X9; VCVTDQ2PS X9, X9; VMULSS X5, X9, X9; VMOVSS X9, 4(R8)")
+	a.i("VBROADCASTSS X5, X5; VCVTDQ2PS X8, X8; VMULPS X5, X8, X8; VMOVLPS X8, (R10)")
+	for v := range 4 {
+		a.i("VPMOVDB Y%d, %d(DI); VPSRAD $8, Y%d, Y%d; VPMOVDB Y%d, %d(R9)", v, 8*v, v, v, v, 8*v)
+	}
+	a.i("ADDQ $128, SI; ADDQ $32, DI; ADDQ $32, R9; ADDQ $8, R8; ADDQ $8, R10; DECQ CX; JNZ loop")
+	a.ret()
+}
+
+func (d *split) function() {
+	d.fn(fmt.Sprintf("is y[r] = sum of x[k]*w[r][k] for r < rows over n > 0 blocks of %s; stride in bytes; x and pairs are what roundSplit wrote.", d.wordType.name), "split"+d.wordType.name,
+		"y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int", 56, 0)
+	d.i("MOVQ y+0(FP), DI; MOVQ stride+32(FP), R12; LEAQ (R12)(R12*2), R13")
+	d.constants()
+	d.label("four")
+	d.i("SUBQ $4, rows+48(FP); JLT few")
+	d.rows(4)
+	d.joined(4)
+	d.i("VMOVUPS X0, (DI); ADDQ $16, DI; LEAQ (R12*4), AX; ADDQ AX, w+24(FP); JMP four")
+	d.label("few")
+	d.i("ADDQ $4, rows+48(FP); JZ end")
+	d.label("one")
+	d.rows(1)
+	d.joined(1)
+	d.i("VMOVSS X0, (DI); ADDQ $4, DI; ADDQ R12, w+24(FP); DECQ rows+48(FP); JNZ one")
+	d.label("end")
+	d.ret()
+}
+
+// has tells whether the type's name begins or ends so.
+func (d *split) has(s string) bool {
+	return strings.HasPrefix(d.wordType.name, s) || strings.HasSuffix(d.wordType.name, s)
+}
+
+// wide sets register r to a table.
+func (d *split) wide(table string, at, r int) { d.i("VMOVDQU32 ·%s+%d(SB), Z%d", table, at, r) }
+
+// each sets all bytes of Z[r].
+func (d *split) each(v, r int) { d.i("MOVL $0x%02x, AX; VPBROADCASTB AX, Z%d", v, r) }
+
+func (d *split) constants() {
+	d.each(15, splitNibble)
+	table, count := "splitRows", 2
+	switch {
+	case d.values == 32:
+		d.wide("splitShift32", 0, splitShift)
+		d.i("MOVL $0xff00, AX; KMOVW AX, K1")
+		d.each(16, splitBits)
+	case d.has("Q6"):
+		d.wide("splitBitsK6", 0, splitBits)
+		d.each(63, splitCodes)
+		table, count = "splitHalves", 4
+	default:
+		d.wide("splitShift64", 0, splitShift)
+		d.wide("splitBitsK5", 0, splitBits)
+		d.each(31, splitCodes)
+		d.wide("splitHead", 0, splitHead)
+		d.wide("splitDown", 0, splitDown)
+		d.wide("splitLow", 0, splitLow)
+		d.wide("splitHigh", 0, splitHigh)
+		d.i("MOVL $0xaaaa, AX; KMOVW AX, K1")
+		table, count = "splitGroups", 4
+	}
+	for p := range count {
+		d.wide(table, 64*p, splitLanes+p)
+	}
+}
+
+// rows multiplies so many rows of w at a time.
+func (d *split) rows(n int) {
+	d.i("MOVQ x+8(FP), DX; MOVQ pairs+16(FP), R14; MOVQ w+24(FP), SI; MOVQ n+40(FP), CX; LEAQ %d(SI), R15", ahead)
+	shift := map[int]int{32: 5, 256: 8}[d.values]
+	d.i("MOVQ CX, R8; SHLQ $%d, R8; ADDQ DX, R8", shift)
+	if d.has("Q6") {
+		d.i("MOVQ CX, R9; SHLQ $6, R9; ADDQ R14, R9")
+	}
+	for r := range 8 {
+		d.i("VPXORD Z%d, Z%d, Z%d", r, r, r)
+	}
+	d.label(fmt.Sprintf("blocks%d", n))
+	for at := 0; at < n*d.size; at += 64 { // rows follow each other: this asks for those that come next
+		d.i("PREFETCHT0 %d(R15)", at)
+	}
+	if d.values == 32 {
+		d.scales(n)
+		d.i("VBROADCASTI64X4 (DX), Z12; VBROADCASTI64X4 (R8), Z13")
+		for d.r = 0; d.r < n; d.r += 2 {
+			d.pair(n > 1)
+		}
+	} else {
+		for d.r = range n {
+			if d.has("Q6") {
+				d.q6k()
+			} else {
+				d.q4k()
+			}
+		}
+	}
+	groups := d.values / 32
+	d.i("ADDQ $%d, R15; ADDQ $%d, SI; ADDQ $%d, DX; ADDQ $%d, R8; ADDQ $%d, R14", n*d.size, d.size, d.values, d.values, 8*groups)
+	if d.has("Q6") {
+		d.i("ADDQ $64, R9")
+	}
+	d.i("DECQ CX; JNZ blocks%d", n)
+}
+
+// joined adds the lanes of the sums of n rows, with those of their minima, up to n lanes of X0.
+func (d *split) joined(n int) {
+	if d.values == 32 {
+		d.i("VEXTRACTF64X4 $1, Z0, Y1; VEXTRACTF64X4 $1, Z2, Y3")
+	}
+	for r := range n {
+		if d.has("Q6") {
+			d.i("VFMADD231PS.BCST ·minus32(SB), Z%d, Z%d", 4+r, r)
+		}
+		if d.values == 256 {
+			d.i("VEXTRACTF64X4 $1, Z%d, Y8; VADDPS Y8, Y%d, Y%d", r, r, r)
+		}
+	}
+	if n == 4 {
+		d.i("VHADDPS Y1, Y0, Y0; VHADDPS Y3, Y2, Y2; VHADDPS Y2, Y0, Y0; VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0")
+	} else {
+		d.i("VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0; VHADDPS X0, X0, X0; VHADDPS X0, X0, X0")
+	}
+	if d.values != 32 {
+		return
+	}
+	if table := map[string]string{"Q4_0": "minus8", "Q5_0": "minus16"}[d.wordType.name]; table != "" {
+		d.i("VMULPS ·%s(SB), Y4, Y4", table)
+	}
+	d.i("VEXTRACTF128 $1, Y4, X5; VSHUFPS $0xdd, X5, X4, X4; VADDPS X4, X0, X0")
+}
+
+func (d *split) row(r int) string      { return []string{"", "(R12*1)", "(R12*2)", "(R13*1)"}[r] }
+func (d *split) src(r, off int) string { return fmt.Sprintf("%d(SI)%s", off, d.row(r)) }
+
+// scales leaves, for each of n rows, the first half of a block times the scale of the activations in the even lanes of Z8 and what the minimum
+// adds in the odd ones.
+func (d *split) scales(n int) {
+	d.i("VMOVD %s, X8", d.src(0, 0))
+	for r := 1; r < n; r++ {
+		d.i("VPINSRD $%d, %s, X8, X8", r, d.src(r, 0))
+	}
+	d.i("VCVTPH2PS X8, Y8; VBROADCASTSD (R14), Y9")
+	if !d.has("_1") { // the minimum is so many times the scale
+		d.i("VMOVSLDUP Y8, Y8")
+	}
+	d.i("VMULPS Y9, Y8, Y8; VADDPS Y8, Y4, Y4")
+}
+
+// multiplied adds the codes in Z10 times 64 activations, whose low and high bytes are low and high, times the scales that lanes looks up in
+// Z8, to Z[sum].
+func (d *split) multiplied(low, high string, lanes, sum int) {
+	d.i("VPXORD Z11, Z11, Z11; VPDPBUSD %s, Z10, Z11; VPSLLD $8, Z11, Z11", high)
+	if low[0] == 'Z' {
+		d.i("VPDPBUSD Z10, %s, Z11", low)
+	} else {
+		d.i("VMOVDQU32 %s, Z9; VPDPBUSD Z10, Z9, Z11", low)
+	}
+	d.i("VCVTDQ2PS Z11, Z11; VPERMPS Z8, Z%d, Z9; VFMADD231PS Z9, Z11, Z%d", lanes, sum)
+}
+
+// pair is a block of 32 of row r and, if there are two, of the next: halves, 32 fifth bits or none, 16 bytes of nibbles.
+func (d *split) pair(two bool) {
+	head := 2
+	if d.has("_1") {
+		head = 4
+	}
+	codes := head
+	if d.has("Q5") {
+		codes += 4
+		d.i("MOVL %s, AX", d.src(d.r, head))
+		if two {
+			d.i("MOVL %s, BX; SHLQ $32, BX; ORQ BX, AX", d.src(d.r+1, head))
+		}
+		d.i("KMOVQ AX, K2")
+	}
+	d.i("VBROADCASTI32X4 %s, Z10", d.src(d.r, codes))
+	if two {
+		d.i("VBROADCASTI32X4 %s, K1, Z10", d.src(d.r+1, codes))
+	}
+	d.i("VPSRLVD Z%d, Z10, Z10; VPANDD Z%d, Z10, Z10", splitShift, splitNibble)
+	if d.has("Q5") {
+		d.i("VPADDB Z%d, Z10, K2, Z10", splitBits)
+	}
+	d.multiplied("Z12", "Z13", splitLanes+d.r/2, d.r)
+}
+
+// q4k is Q4_K and Q5_K: halves d and dmin, 12 bytes of 6-bit scales and minima, with Q5_K 32 bytes of fifth bits, 128 bytes of nibbles.
+func (d *split) q4k() {
+	d.i("VBROADCASTI32X4 %s, Z8; VPBROADCASTD %s, Y9; VCVTPH2PS Y9, Z9", d.src(d.r, 0), d.src(d.r, 0))
+	d.i("VPSHUFB Z%d, Z8, Z8; VPSRLD $10, Z8, Z10; VPSRLVD Z%d, Z8, Z8; VPANDD Z%d, Z8, Z8; VPTERNLOGD $0xf8, Z%d, Z10, Z8", splitHead, splitDown, splitLow, splitHigh) // 8 or 10 and mask
+	d.i("VCVTDQ2PS Z8, Z8; VMULPS (R14), Z9, Z9; VMULPS Z9, Z8, Z8; VSUBPS Z8, Z%d, K1, Z%d", d.r, d.r)
+	low, five := 16, d.has("Q5")
+	if five {
+		low = 48
+		d.i("VBROADCASTI64X4 %s, Z12; VPROLVD Z%d, Z12, Z12", d.src(d.r, 16), splitBits)
+	}
+	for p := range 4 {
+		d.i("VBROADCASTI64X4 %s, Z10; VPSRLVD Z%d, Z10, Z10", d.src(d.r, low+32*p), splitShift)
+		if five {
+			if p > 0 {
+				d.i("VPRORD $2, Z12, Z12")
+			}
+			d.selected()
+		} else {
+			d.i("VPANDD Z%d, Z10, Z10", splitNibble)
+		}
+		d.quarter(p)
+	}
+}
+
+// selected puts the bits of Z12 above the nibbles of Z10.
+func (d *split) selected() {
+	d.i("VPTERNLOGD $0xe4, Z%d, Z12, Z10; VPANDD Z%d, Z10, Z10", splitNibble, splitCodes) // low where the mask is set, else high
+}
+
+// quarter multiplies 64 codes of a block of 256.
+func (d *split) quarter(p int) {
+	d.multiplied(fmt.Sprintf("%d(DX)", 64*p), fmt.Sprintf("%d(R8)", 64*p), splitLanes+p, d.r)
+}
+
+// q6k: 128 bytes of low nibbles, 64 bytes of high 2 bits, 16 int8 scales, half d.
+func (d *split) q6k() {
+	d.i("VPBROADCASTW %s, Y9; VCVTPH2PS Y9, Z9; VPMOVSXBD %s, Z8; VCVTDQ2PS Z8, Z8; VMULPS Z9, Z8, Z8", d.src(d.r, 208), d.src(d.r, 192))
+	d.i("VFMADD231PS (R9), Z8, Z%d; VMOVSLDUP (R14), Z9; VMULPS Z9, Z8, Z8", 4+d.r)
+	for h := range 2 {
+		d.i("VBROADCASTI64X4 %s, Z12; VPROLVD Z%d, Z12, Z12; VMOVDQU32 %s, Z13", d.src(d.r, 128+32*h), splitBits, d.src(d.r, 64*h))
+		d.i("VMOVDQA32 Z13, Z10")
+		d.selected()
+		d.quarter(2 * h)
+		d.i("VPRORD $4, Z12, Z12; VPSRLW $4, Z13, Z10")
+		d.selected()
+		d.quarter(2*h + 1)
+	}
+}
