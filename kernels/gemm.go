@@ -104,19 +104,30 @@ type multiply struct {
 	cols   int // rows of B in a task of the product by lanes
 	lanes  int // rows of A that are multiplied together in it
 	blocks int
-	rows   int // panels of A
-	groups int // tasks that pack A
+	rows   int  // panels of A
+	groups int  // tasks that pack A
+	kept   bool // A is packed already
+	had    packing
 	tasks  int
 
 	packTask, tileTask, vecTask, laneTask func(worker, task int)
 }
 
-// outPlan is how one Out is cut: columns into groups of panels, rows into chunks.
+// packing names the A that a scratch holds in panels; none after products that went another way.
+type packing struct {
+	a, scratch uintptr
+	m, k       int
+	trans      bool
+	eng        *engine
+}
+
+// outPlan is how one Out is cut: columns into groups of panels, the rows of the last groups into chunks.
 type outPlan struct {
 	first  int // number of its first task
 	group  int // panels of B per task
 	cols   int // groups of panels
-	chunks int // chunks of rows
+	whole  int // groups that are one task each
+	chunks int // chunks of rows, and tasks, of each other group
 	widths int // panels of B
 	u      int // where its U begins in packed
 	extra  int // units of U
@@ -183,6 +194,7 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.anyInteger() {
+		p.mm.had = packing{}
 		p.im.multiply(x, scratch)
 	} else {
 		p.floats(x, scratch)
@@ -196,6 +208,8 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 func (p *Pool) floats(x *Product, scratch []float32) {
 	m := &p.mm
 	m.x, m.packed, m.eng = x, scratch, engineFor(x.Exact)
+	had := m.had
+	m.had = packing{}
 	switch {
 	case m.small():
 		m.planVec()
@@ -206,6 +220,8 @@ func (p *Pool) floats(x *Product, scratch []float32) {
 		p.run(m.tasks, m.laneTask)
 	default:
 		m.plan()
+		m.had = packing{uintptr(unsafe.Pointer(unsafe.SliceData(x.A))), uintptr(unsafe.Pointer(unsafe.SliceData(scratch))), x.M, x.K, x.TransA, m.eng}
+		m.kept = x.Kept && m.had == had
 		p.run(m.groups, m.packTask)
 		p.run(m.tasks, m.tileTask)
 	}
@@ -236,7 +252,6 @@ func (m *multiply) plan() {
 		m.outs = append(m.outs, p)
 	}
 	group := min(max(all/wantTasks, 1), maxGroup*maxWidth/e.nr)
-	cols := 0
 	for i := range m.outs {
 		p, o := &m.outs[i], &x.Outs[i]
 		g := group
@@ -244,14 +259,34 @@ func (m *multiply) plan() {
 			g = min((g+whole-1)/whole*whole, maxGroup*maxWidth/e.nr)
 		}
 		p.group, p.cols = g, (p.widths+g-1)/g
-		cols += p.cols
 	}
-	chunks := min(max((wantTasks+cols-1)/max(cols, 1), 1), max(m.rows/minRows, 1))
+	m.cut()
+}
+
+// cut makes the tasks. Each packs B for its columns, so the rows of A are all one task's, but for as many groups of columns at the end
+// as would leave workers idle: their rows are cut into chunks.
+func (m *multiply) cut() {
+	cols := 0
+	for i := range m.outs {
+		cols += m.outs[i].cols
+	}
+	workers := m.pool.workers
+	most, left := max(m.rows/minRows, 1), cols%workers
+	chunks := min(workers, most)
+	if cols < workers {
+		left, chunks = cols, min((wantTasks+cols-1)/max(cols, 1), most)
+	}
+	for i := len(m.outs) - 1; i >= 0; i-- {
+		p := &m.outs[i]
+		n := min(left, p.cols)
+		left -= n
+		p.whole, p.chunks = p.cols-n, chunks
+	}
 	m.tasks = 0
 	for i := range m.outs {
 		p := &m.outs[i]
-		p.first, p.chunks = m.tasks, chunks
-		m.tasks += p.cols * chunks
+		p.first = m.tasks
+		m.tasks += p.whole + (p.cols-p.whole)*chunks
 	}
 }
 
@@ -283,6 +318,9 @@ func (m *multiply) packRows(worker, task int) {
 	w, x := &m.pool.panels[worker], m.x
 	r0, r1 := task*packGroup, min((task+1)*packGroup, m.rows)
 	for j := range m.blocks {
+		if m.kept {
+			break
+		}
 		k0, k1 := m.block(j)
 		if x.TransA {
 			m.packColumns(j, k0, k1, r0, r1)
@@ -332,9 +370,11 @@ func (m *multiply) runTask(worker, task int) {
 		i--
 	}
 	p, o, e, w := &m.outs[i], &m.x.Outs[i], m.eng, &m.pool.panels[worker]
-	task -= p.first
-	col, chunk := task%p.cols, task/p.cols
-	r0, r1 := chunk*m.rows/p.chunks, (chunk+1)*m.rows/p.chunks
+	col, r0, r1 := task-p.first, 0, m.rows
+	if over := col - p.whole; over >= 0 {
+		chunk := over % p.chunks
+		col, r0, r1 = p.whole+over/p.chunks, chunk*m.rows/p.chunks, (chunk+1)*m.rows/p.chunks
+	}
 	c0, c1 := col*p.group*e.nr, min((col+1)*p.group*e.nr, o.N)
 	for j := range m.blocks {
 		k0, k1 := m.block(j)

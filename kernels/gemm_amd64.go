@@ -32,7 +32,7 @@ func tileBF16(width int, t *tileArgs) {
 	case 32:
 		tileBF16x32(t)
 	default:
-		tileBF16x16(t)
+		tallTile(t, tileBF16x16Tall, tileBF16x16)
 	}
 }
 
@@ -45,8 +45,27 @@ func tileF32(width int, t *tileArgs) {
 	case 32:
 		tileF32x32(t)
 	default:
-		tileF32x16(t)
+		tallTile(t, tileF32x16Tall, tileF32x16)
 	}
+}
+
+// tallTile runs the tile of 16 columns on three panels at a time, then on those that are left.
+func tallTile(t *tileArgs, three, one func(*tileArgs)) {
+	n := t.panels
+	if t.panels = n - n%3; t.panels > 0 {
+		three(t)
+	}
+	if t.panels == n {
+		return
+	}
+	done := t.panels
+	t.a, t.a2 = unsafe.Add(t.a, done*t.aStep), unsafe.Add(t.a2, done*t.a2Step)
+	t.c = at(t.c, done*panelRows*t.ldc)
+	if t.add != nil {
+		t.add = at(t.add, done*panelRows*t.lda)
+	}
+	t.panels = n - done
+	one(t)
 }
 
 func tileAVX2(width int, t *tileArgs) {

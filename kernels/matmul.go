@@ -13,7 +13,9 @@ type Product struct {
 	// Blocked keeps few rows from going the way of generation, which adds up in another order: a row of C has the same bits however
 	// many rows there are.
 	Blocked bool
-	Outs    []Out
+	// Kept says that scratch is what the last MatMul left, of the same A, M, K, TransA and Exact: A is not packed again.
+	Kept bool
+	Outs []Out
 }
 
 // An Out is one product of a Product.

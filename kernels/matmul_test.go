@@ -169,7 +169,7 @@ func checkProduct(t *testing.T, what string, p *Pool, x *Product) {
 
 var testShapes = [][3]int{ // M, N, K
 	{1, 1, 1}, {2, 3, 0}, {3, 17, 5}, {5, 64, 33}, {8, 100, 64}, {9, 1, 40}, {11, 5, 7}, {12, 64, 32}, {13, 49, 31}, {41, 130, 77},
-	{50, 1, 301}, {16, 65, 1100}, {7, 33, 1030}, {400, 200, 20},
+	{50, 1, 301}, {16, 65, 1100}, {7, 33, 1030}, {400, 200, 20}, {43, 16, 70}, {38, 80, 65},
 }
 
 func TestMatMulShapes(t *testing.T) {
@@ -297,6 +297,34 @@ func TestMatMulWorkers(t *testing.T) {
 					} else if !slices.Equal(first[i], x.Outs[i].C) {
 						t.Fatalf("M %d: %d workers give other bits", m, workers)
 					}
+				}
+			}
+		}
+	})
+}
+
+// TestMatMulKept: a second product of the same A takes its packed rows where it can, and packs where the first went another way.
+func TestMatMulKept(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for _, m := range []int{3, 20, 200} {
+			for _, between := range []bool{false, true} {
+				x := several(m, 1056)
+				scratch := make([]float32, x.Scratch())
+				p.MatMul(x, scratch)
+				want := slices.Clone(x.Outs[0].C)
+				first := &Product{M: m, K: x.K, A: x.A, Outs: []Out{{N: 16, C: make([]float32, m*16), B: x.Outs[0].B}}}
+				first.Outs[0].B.Rows = 16
+				if between { // of other rows: they are not taken
+					first.A = normals(make([]float32, len(x.A)), 99)
+				}
+				p.MatMul(first, scratch)
+				clear(x.Outs[0].C)
+				x.Kept = true
+				p.MatMul(x, scratch)
+				if !slices.Equal(x.Outs[0].C, want) {
+					t.Errorf("M %d, other rows %v: other bits than without Kept", m, between)
 				}
 			}
 		}
