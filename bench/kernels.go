@@ -56,7 +56,7 @@ func (b *bencher) kernels() error {
 			return err
 		}
 	}
-	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
+	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
 		for _, m := range []int{16, 512} {
 			if err := b.gemm(t, "int8/"+strings.ToLower(t.String()), [3]int{m, 2048, 2048}, integers); err != nil {
 				return err
@@ -66,7 +66,7 @@ func (b *bencher) kernels() error {
 	if err := b.gemm(qtype.F32, "f32", [3]int{2048, 576, 1536}, exact); err != nil {
 		return err
 	}
-	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q4_K, qtype.Q6_K} {
+	for _, t := range []qtype.Type{qtype.BF16, qtype.Q8_0, qtype.Q4_0, qtype.Q4_1, qtype.Q5_0, qtype.Q4_K, qtype.Q5_K, qtype.Q6_K} {
 		name := strings.ToLower(t.String())
 		if err := b.gemm(t, name, [3]int{1, 2048, 49152}, reading); err != nil {
 			return err

@@ -11,16 +11,17 @@ import "unsafe"
 // Rounding the activations is the only loss: about 0.3 % of the largest of each 32.
 //
 // Rows of B are opened, some columns at a time, to records of 32 codes and their scales, one byte a code, group by group; eight rows of
-// A are the lanes of a register tile that holds 32 values of each, and every record is broadcast to them. With few rows of A blocks are
-// multiplied as they lie, eight times four values at a time.
+// A (with VNNI 16 or 32) are the lanes of a register tile that holds 32 values of each, and every record is broadcast to them. With few rows
+// of A blocks are multiplied as they lie, eight times four values at a time.
 
 const (
-	intGroup  = 32               // values of A with a scale of their own
-	intRows   = 8                // rows of A in a panel
-	intPanel  = 384              // bytes of 32 values of a panel: codes, scales, sums of 32, two sums of 16
-	intCols   = 64               // most columns of a task
-	intGroups = 2048 / 32        // most groups of K at a time: the records of a task stay in the second cache
-	intRow    = intGroup * 3 / 2 // bytes of 32 values of a row as quantizeRows lays it out
+	intGroup  = 32                // values of A with a scale of their own
+	intRows   = 8                 // rows of A that are packed and stored together: a panel, or half of one
+	intLane   = intGroup + 4*4    // bytes of 32 values of a row of a panel: codes, scale, sum of 32, two sums of 16
+	intPanel  = intRows * intLane // bytes of 32 values of a panel of eight rows
+	intCols   = 64                // most columns of a task
+	intGroups = 2048 / 32         // most groups of K at a time: the records of a task stay in the second cache
+	intRow    = intGroup * 3 / 2  // bytes of 32 values of a row as quantizeRows lays it out
 )
 
 // A codeKind is a form of opened codes. Records hold 32 codes, then for each scale d and low.
@@ -37,6 +38,7 @@ type intProduct func(y *float32, ldy int, x, scales, sums unsafe.Pointer, ldx in
 // intCodec is how a stored type is multiplied in integers.
 type intCodec struct {
 	kind *codeKind
+	zero int // codes are centred on it; 0: they are not
 	// open writes n blocks as records, step bytes apart.
 	open func(dst unsafe.Pointer, step int, src unsafe.Pointer, n int)
 	dots *[4]intProduct // nil: few rows are opened as well
@@ -48,6 +50,7 @@ type intMultiply struct {
 	x      *Product
 	packed unsafe.Pointer
 	outs   []intPlan
+	lanes  int // rows of a panel of A
 	panels int // of A
 	step   int // columns of a task
 	chunks int // of rows
@@ -103,7 +106,8 @@ func (x *Product) intScratch() int {
 	if x.few() {
 		return x.M * x.K / intGroup * intRow / 4
 	}
-	return (x.M + intRows - 1) / intRows * (x.K / intGroup) * intPanel / 4
+	lanes := intLanes()
+	return (x.M + lanes - 1) / lanes * lanes * (x.K / intGroup) * intLane / 4
 }
 
 // multiply runs a product some Outs of which are integer ones.
@@ -161,7 +165,8 @@ func (m *intMultiply) plan(x *Product) {
 			all += o.N
 		}
 	}
-	m.panels, m.chunks = (x.M+intRows-1)/intRows, 1
+	m.lanes, m.chunks = intLanes(), 1
+	m.panels = (x.M + m.lanes - 1) / m.lanes
 	if x.few() {
 		m.step = min(max(all/8, 8), vecTask)
 	} else {
@@ -174,12 +179,28 @@ func (m *intMultiply) plan(x *Product) {
 		cols += o.cols
 	}
 	if !x.few() {
-		m.chunks = min(max((wantTasks+cols-1)/max(cols, 1), 1), max(m.panels/16, 1))
+		m.chunks = min(max((wantTasks+cols-1)/max(cols, 1), 1), max(m.panels*m.lanes/128, 1))
 	}
 	for i := range m.outs {
 		m.outs[i].first = m.tasks
 		m.tasks += m.outs[i].cols * m.chunks
 	}
+}
+
+// intLanes is the rows of A in a panel: a register of float32, but never less than eight.
+func intLanes() int {
+	if vnni() {
+		return 2 * intRows
+	}
+	return intRows
+}
+
+// intTogether is how many panels a tile takes at most, and of what its columns must be a multiple.
+func intTogether() (panels, cols int) {
+	if vnni() {
+		return 2, 4
+	}
+	return 1, 1
 }
 
 // rowsOf is the places of the parts of rounded rows of n groups that begin at p.
@@ -206,16 +227,18 @@ func (m *intMultiply) quantizeAll() {
 func (m *intMultiply) pack(worker, panel int) {
 	w, x := &m.pool.panels[worker], m.x
 	groups := x.K / intGroup
-	dst := unsafe.Add(m.packed, panel*groups*intPanel)
 	buf := unsafe.Pointer(&w.rows[0])
-	for g := 0; g < groups; g += intGroups {
-		n := min(intGroups, groups-g)
-		for r := range intRows { // rows past the end are copies
-			at := min(panel*intRows+r, x.M-1)*x.K + g*intGroup
-			quantizeRow(unsafe.Add(buf, r*n*intRow), x.A[at:at+n*intGroup])
+	for half := 0; half < m.lanes; half += intRows {
+		dst := unsafe.Add(m.packed, panel*m.lanes*groups*intLane+4*half)
+		for g := 0; g < groups; g += intGroups {
+			n := min(intGroups, groups-g)
+			for r := range intRows { // rows past the end are copies
+				at := min(panel*m.lanes+half+r, x.M-1)*x.K + g*intGroup
+				quantizeRow(unsafe.Add(buf, r*n*intRow), x.A[at:at+n*intGroup])
+			}
+			q, scales, sums32, sums16 := rowsOf(buf, n)
+			packInt8(unsafe.Add(dst, g*m.lanes*intLane), q, scales, sums32, sums16, n*intRow, n)
 		}
-		q, scales, sums32, sums16 := rowsOf(buf, n)
-		packInt8(unsafe.Add(dst, g*intPanel), q, scales, sums32, sums16, n*intRow, n)
 	}
 }
 
@@ -237,22 +260,28 @@ func (m *intMultiply) tile(worker, task int) {
 	w, o, kind := &m.pool.panels[worker], p.o, p.codec.kind
 	r0, r1 := chunk*m.panels/m.chunks, (chunk+1)*m.panels/m.chunks
 	cols, groups := n1-n0, m.x.K/intGroup
+	most, even := intTogether()
+	wide := (cols + even - 1) / even * even
 	records := unsafe.Pointer(&w.b[0])
-	acc := w.edge[:intCols*intRows]
 	for g := 0; g < groups; g += intGroups {
 		n := min(intGroups, groups-g)
-		for c := range cols {
-			src, _ := o.B.span(n0+c, g*intGroup, (g+n)*intGroup)
-			p.codec.open(unsafe.Add(records, c*kind.record), cols*kind.record, unsafe.Pointer(&src[0]), len(src)/o.B.Bytes)
+		for c := range wide { // columns past the end are copies
+			src, _ := o.B.span(min(n0+c, n1-1), g*intGroup, (g+n)*intGroup)
+			p.codec.open(unsafe.Add(records, c*kind.record), wide*kind.record, unsafe.Pointer(&src[0]), len(src)/o.B.Bytes)
 		}
-		for r := r0; r < r1; r++ {
-			clear(acc[:cols*intRows])
-			a := unsafe.Add(m.packed, (r*groups+g)*intPanel)
+		for r := r0; r < r1; r += most {
+			panels := min(most, r1-r)
+			lanes := panels * m.lanes
+			acc := w.edge[:wide*lanes]
+			clear(acc)
+			a := unsafe.Add(m.packed, (r*groups+g)*m.lanes*intLane)
 			for i := 0; i < n; i += intBatch { // a call cannot be preempted: keep it short
 				b := min(intBatch, n-i)
-				intTile(kind, &acc[0], unsafe.Add(a, i*intPanel), unsafe.Add(records, i*cols*kind.record), b, cols)
+				intTile(&p.codec, &acc[0], unsafe.Add(a, i*m.lanes*intLane), groups*m.lanes*intLane, panels, unsafe.Add(records, i*wide*kind.record), b, wide)
 			}
-			m.store(w, o, acc, r*intRows, n0, cols, g == 0)
+			for i := 0; i < lanes; i += intRows {
+				m.store(o, acc[i:], lanes, r*m.lanes+i, n0, cols, g == 0)
+			}
 		}
 	}
 }
@@ -260,20 +289,20 @@ func (m *intMultiply) tile(worker, task int) {
 // intBatch is the groups of a call of the tile.
 const intBatch = 64
 
-// store adds a tile to C. first: C begins here, with Add and Bias.
-func (m *intMultiply) store(w *panels, o *Out, acc []float32, row, col, cols int, first bool) {
+// store adds eight rows of a tile, whose columns are so many lanes, to C. first: C begins here, with Add and Bias.
+func (m *intMultiply) store(o *Out, acc []float32, lanes, row, col, cols int, first bool) {
 	add, bias := o.C, []float32(nil)
 	if first {
 		add, bias = o.Add, o.Bias
 	}
 	rows, done := min(intRows, m.x.M-row), 0
 	if rows == intRows {
-		done = storeInt8(o, acc, row, col, cols&^7, add, bias)
+		done = storeInt8(o, acc, lanes, row, col, cols&^7, add, bias)
 	}
-	for r := range rows {
+	for r := range rows { // none where rows are copies
 		c := o.C[(row+r)*o.N+col:][:cols]
 		for j := done; j < cols; j++ {
-			v := o.scale() * acc[j*intRows+r]
+			v := o.scale() * acc[j*lanes+r]
 			if bias != nil {
 				v += bias[col+j]
 			}

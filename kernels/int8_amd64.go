@@ -20,9 +20,22 @@ func intCodecOf(c *Codec) (intCodec, bool) {
 	return x, true
 }
 
-// intTile is the tile of a kind of codes.
-func intTile(k *codeKind, acc *float32, a, w unsafe.Pointer, n, cols int) {
+// vnniKey chooses a tile of VNNI, vnniTile is one: see vnniTiles.
+type (
+	vnniKey struct {
+		group   int
+		centred bool
+		panels  int
+	}
+	vnniTile func(acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, n, cols, zero int)
+)
+
+// intTile is the tile of a codec; lda is the bytes from one panel of A to the next.
+func intTile(c *intCodec, acc *float32, a unsafe.Pointer, lda, panels int, w unsafe.Pointer, n, cols int) {
+	k := c.kind
 	switch {
+	case vnni():
+		vnniTiles[vnniKey{k.group, c.zero > 0, panels}](acc, a, lda, w, n, cols, c.zero)
 	case level < levelAVX2:
 		intTilePlain(k, acc, a, w, n, cols)
 	case k == &codes5:
@@ -42,16 +55,20 @@ func quantize(q *int8, scales, sums32, sums16, x *float32, n int) {
 	quantizeAVX2(q, scales, sums32, sums16, x, n)
 }
 
+// packInt8 packs eight rows.
 func packInt8(dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int) {
-	if level < levelAVX2 {
+	switch {
+	case vnni():
+		packInt8x16(dst, q, scales, sums32, sums16, ldx, n)
+	case level >= levelAVX2:
+		packInt8AVX2(dst, q, scales, sums32, sums16, ldx, n)
+	default:
 		packInt8Plain(dst, q, scales, sums32, sums16, ldx, n)
-		return
 	}
-	packInt8AVX2(dst, q, scales, sums32, sums16, ldx, n)
 }
 
 // storeInt8 adds eight rows of a tile to C and tells how many columns it did.
-func storeInt8(o *Out, acc []float32, row, col, cols int, add, bias []float32) int {
+func storeInt8(o *Out, acc []float32, lanes, row, col, cols int, add, bias []float32) int {
 	if level < levelAVX2 || cols == 0 {
 		return 0
 	}
@@ -62,7 +79,7 @@ func storeInt8(o *Out, acc []float32, row, col, cols int, add, bias []float32) i
 	if bias != nil {
 		b = &bias[col]
 	}
-	storeInt8AVX2(&o.C[row*o.N+col], o.N, a, o.N, b, &acc[0], cols, o.scale())
+	storeInt8AVX2(&o.C[row*o.N+col], o.N, a, o.N, b, &acc[0], lanes, cols, o.scale())
 	return cols
 }
 

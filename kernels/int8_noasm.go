@@ -12,8 +12,8 @@ func intCodecOf(c *Codec) (intCodec, bool) {
 	return intPlain[t], true
 }
 
-func intTile(k *codeKind, acc *float32, a, w unsafe.Pointer, n, cols int) {
-	intTilePlain(k, acc, a, w, n, cols)
+func intTile(c *intCodec, acc *float32, a unsafe.Pointer, _, _ int, w unsafe.Pointer, n, cols int) {
+	intTilePlain(c.kind, acc, a, w, n, cols)
 }
 
 func quantize(q *int8, scales, sums32, sums16, x *float32, n int) {
@@ -24,6 +24,6 @@ func packInt8(dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int) {
 	packInt8Plain(dst, q, scales, sums32, sums16, ldx, n)
 }
 
-func storeInt8(*Out, []float32, int, int, int, []float32, []float32) int { return 0 }
+func storeInt8(*Out, []float32, int, int, int, int, []float32, []float32) int { return 0 }
 
 func peakInt8Loop() (ops float64, loop func(n int)) { return 0, func(int) {} }

@@ -18,24 +18,25 @@ var (
 // intForm tells how blocks of a stored type are codes: value i is code(b, i) times d plus low of scale i/group.
 type intForm struct {
 	kind  *codeKind
+	zero  int // low is -zero·d; 0: it is anything
 	code  func(b []byte, i int) int
 	scale func(b []byte, g int) (d, low float32)
 }
 
 var intForms = [numStored]intForm{
-	typeQ4_0:   {&codes5, func(b []byte, i int) int { return nibble(b[2:], i) }, centred(0, 8)},
-	typeQ4_1:   {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, withMin},
-	typeQ5_0:   {&codes5, func(b []byte, i int) int { return nibble(b[6:], i) | fifth(b[2:], i) }, centred(0, 16)},
-	typeQ5_1:   {&codes5, func(b []byte, i int) int { return nibble(b[8:], i) | fifth(b[4:], i) }, withMin},
-	typeQ8_0:   {&codes8, func(b []byte, i int) int { return int(b[2+i] ^ 0x80) }, centred(0, 128)},
-	typeQ2_K:   {&codes6, func(b []byte, i int) int { return crumb(b[16:], i) }, scaleQ2_K},
-	typeQ3_K:   {&codes6, codeQ3_K, scaleQ3_K},
-	typeQ4_K:   {&codes5, codeQ4_K, scaleQ4_K},
-	typeQ5_K:   {&codes5, codeQ5_K, scaleQ4_K},
-	typeQ6_K:   {&codes6, codeQ6_K, scaleQ6_K},
-	typeIQ4_NL: {&codes8, func(b []byte, i int) int { return levels4[nibble(b[2:], i)] + 128 }, centred(0, 128)},
-	typeMXFP4:  {&codes5, func(b []byte, i int) int { return halves4[nibble(b[1:], i)] + 12 }, scaleMXFP4},
-	typeINT4:   {&codes5, func(b []byte, i int) int { return nibble(b[4:], i) }, scaleINT4},
+	typeQ4_0:   {&codes5, 8, func(b []byte, i int) int { return nibble(b[2:], i) }, centred(0, 8)},
+	typeQ4_1:   {&codes5, 0, func(b []byte, i int) int { return nibble(b[4:], i) }, withMin},
+	typeQ5_0:   {&codes5, 16, func(b []byte, i int) int { return nibble(b[6:], i) | fifth(b[2:], i) }, centred(0, 16)},
+	typeQ5_1:   {&codes5, 0, func(b []byte, i int) int { return nibble(b[8:], i) | fifth(b[4:], i) }, withMin},
+	typeQ8_0:   {&codes8, 128, func(b []byte, i int) int { return int(b[2+i] ^ 0x80) }, centred(0, 128)},
+	typeQ2_K:   {&codes6, 0, func(b []byte, i int) int { return crumb(b[16:], i) }, scaleQ2_K},
+	typeQ3_K:   {&codes6, 4, codeQ3_K, scaleQ3_K},
+	typeQ4_K:   {&codes5, 0, codeQ4_K, scaleQ4_K},
+	typeQ5_K:   {&codes5, 0, codeQ5_K, scaleQ4_K},
+	typeQ6_K:   {&codes6, 32, codeQ6_K, scaleQ6_K},
+	typeIQ4_NL: {&codes8, 128, func(b []byte, i int) int { return levels4[nibble(b[2:], i)] + 128 }, centred(0, 128)},
+	typeMXFP4:  {&codes5, 12, func(b []byte, i int) int { return halves4[nibble(b[1:], i)] + 12 }, scaleMXFP4},
+	typeINT4:   {&codes5, 0, func(b []byte, i int) int { return nibble(b[4:], i) }, scaleINT4},
 }
 
 // centred is the scale of a type whose half at a byte stands for all of a block, with codes around zero.
@@ -91,7 +92,7 @@ func scaleQ6_K(b []byte, g int) (d, low float32) {
 var intPlain = func() (t [numStored]intCodec) {
 	for i := range t {
 		f, row := &intForms[i], &storedRows[i]
-		t[i] = intCodec{f.kind, f.opener(row), &[4]intProduct{f.product(row, 1), f.product(row, 2), f.product(row, 3), f.product(row, 4)}}
+		t[i] = intCodec{f.kind, f.zero, f.opener(row), &[4]intProduct{f.product(row, 1), f.product(row, 2), f.product(row, 3), f.product(row, 4)}}
 	}
 	return t
 }()

@@ -32,6 +32,9 @@ func TestIntegerForms(t *testing.T) {
 				for i := range n * row.block {
 					b, at := src[i/row.block*row.bytes:], i%row.block
 					d, low := f.scale(b, at/f.kind.group)
+					if f.zero > 0 && low != float32(-f.zero)*d {
+						t.Fatalf("%s, value %d: low is %v with d %v and a zero of %d", row.name, i, low, d, f.zero)
+					}
 					v, w := float64(d)*float64(f.code(b, at))+float64(low), float64(row.value(b, at))
 					if math.Abs(v-w) > 1e-6*(math.Abs(float64(d)*float64(f.code(b, at)))+math.Abs(float64(low))) {
 						t.Fatalf("%s, value %d: the form says %v, the type %v", row.name, i, v, w)
