@@ -43,8 +43,12 @@ type engine struct {
 	packB func(dst unsafe.Pointer, stride int, rows *[16]unsafe.Pointer, n int, word bool)
 	// packN packs rows, stride bytes apart, as depths: column j of unit p to dst[p*width+j], j < cols <= width.
 	packN func(dst unsafe.Pointer, width int, src unsafe.Pointer, stride, cols, rows int, word bool)
-	// lanes is the tile of 8, 16 or 24 rows of A whose rows are the lanes (gemm_lanes.go), its sums bit for bit those of tile. nil: none.
-	lanes func(rows int, t *laneArgs)
+	// lanes is the tile of one, two or three times unit rows of A, whose rows are the lanes (gemm_lanes.go), and laneSums/rows columns, its
+	// sums bit for bit those of tile. It asks for the next one's memory once for four units of asks columns. nil: none.
+	lanes     func(rows int, t *laneArgs)
+	laneSums  int
+	asks      int
+	mostLanes int // most rows of A that go this way
 }
 
 // units is how many units n values take.
@@ -59,7 +63,7 @@ type panels struct {
 	ptr  [16]unsafe.Pointer   // arguments of the packs
 	args tileArgs             // and of the tile
 	lane laneArgs             // likewise
-	sums [8 * vecTask]float32 // of the small product
+	sums [8 * vecTask]float32 // of the small product and of a tile of lanes
 }
 
 const (
@@ -110,7 +114,7 @@ type multiply struct {
 	had    packing
 	tasks  int
 
-	packTask, tileTask, vecTask, laneTask func(worker, task int)
+	packTask, tileTask, vecTask, laneTask, groupTask func(worker, task int)
 }
 
 // packing names the A that a scratch holds in panels; none after products that went another way.
@@ -138,7 +142,7 @@ type outPlan struct {
 
 func (m *multiply) bind(p *Pool) {
 	m.pool = p
-	m.packTask, m.tileTask, m.vecTask, m.laneTask = m.packRows, m.runTask, m.runVec, m.runLanes
+	m.packTask, m.tileTask, m.vecTask, m.laneTask, m.groupTask = m.packRows, m.runTask, m.runVec, m.runLanes, m.packGroup
 }
 
 // cutK is the length of the blocks of K and their number; all but the last are a multiple of 256 long.
@@ -167,10 +171,8 @@ func (x *Product) floatScratch() int {
 		units += e.units(x.Outs[i].R)
 	}
 	rows := (x.M + panelRows - 1) / panelRows * panelRows
-	if e.lanes != nil {
-		lanes, groups := cutLanes(x.M)
-		rows = max(rows, lanes*groups)
-	}
+	lanes, groups := e.cutLanes(x.M)
+	rows = max(rows, lanes*groups)
 	return rows * units
 }
 

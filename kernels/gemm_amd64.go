@@ -5,9 +5,9 @@ package kernels
 import "unsafe"
 
 var (
-	bf16Engine = engine{per: 2, deep: 512, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16}
-	f32Engine  = engine{per: 1, deep: 512, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats}
-	avx2Engine = engine{per: 1, deep: 640, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2}
+	bf16Engine = engine{per: 2, deep: 512, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16, lanes: lanesBF16, laneSums: 384, asks: 4, mostLanes: 144}
+	f32Engine  = engine{per: 1, deep: 512, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats, lanes: lanesF32, laneSums: 384, asks: 4, mostLanes: 144}
+	avx2Engine = engine{per: 1, deep: 640, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2, laneSums: 96, asks: 12, mostLanes: 48}
 )
 
 // engineFor chooses the inner loops by level and precision.
@@ -167,5 +167,27 @@ func lanesAVX2(rows int, t *laneArgs) {
 		tileLanes16(t)
 	default:
 		tileLanes24(t)
+	}
+}
+
+func lanesBF16(rows int, t *laneArgs) {
+	switch rows {
+	case 16:
+		tileLanesBF16x16(t)
+	case 32:
+		tileLanesBF16x32(t)
+	default:
+		tileLanesBF16x48(t)
+	}
+}
+
+func lanesF32(rows int, t *laneArgs) {
+	switch rows {
+	case 16:
+		tileLanesF32x16(t)
+	case 32:
+		tileLanesF32x32(t)
+	default:
+		tileLanesF32x48(t)
 	}
 }

@@ -8,51 +8,55 @@ import "unsafe"
 // blocked product, so that a row of C has the same bits either way.
 
 const (
-	laneSums   = 96  // rows times columns of a tile
-	laneStride = 912 // values from column to column of an opened block; no power of two, which would share a set of the cache
-	mostLanes  = 48  // most rows of A that go this way
-	laneCols   = 96  // most columns of a task; like every number of them but the last a multiple of any tile's
+	laneStride = 912 // units from column to column of an opened block; no power of two, which would share a set of the cache
+	laneTiles  = 8   // most tiles of a task
 )
 
-// laneArgs is what a tile of lanes works on; assembly reads it by field name. A is [kd][lanes], A2 [kd2][lanes]; column j of B begins
-// laneStride values behind column j-1, and B2 follows B in it. C = scale·(A x B) + A2 x B2 + add + bias, whose first rows are written.
+// laneArgs is what a tile of lanes works on; assembly reads it by field name. A is [kd][lanes] units, A2 [kd2][lanes]; column j of B
+// begins bStep bytes behind column j-1 (AVX2: laneStride units), and so does B2, which with AVX2 follows B.
+// C = scale·(A x B) + A2 x B2 + add + bias, whose first rows are written.
 type laneArgs struct {
-	a, a2, b     unsafe.Pointer
-	c, add, bias *float32 // add and bias may be nil
-	kd, kd2      int
-	ldc, lda     int     // values from row to row of c and add
-	rows         int     // 1 to lanes
-	ahead        uintptr // memory that is asked for meanwhile, every fourth value
-	aheadStep    int     // bytes
-	scale        float32
+	a, a2, b, b2  unsafe.Pointer
+	c, add, bias  *float32 // add and bias may be nil
+	sums          *float32 // AVX-512: working memory of a tile
+	kd, kd2       int      // units
+	bStep, b2Step int      // bytes
+	ldc, lda      int      // values from row to row of c and add
+	rows          int      // 1 to lanes
+	ahead         uintptr  // memory that is asked for meanwhile
+	aheadStep     int      // bytes from one request to the next
+	scale         float32
 }
 
 // PanelRows is how many rows of A are multiplied together when there are few: a multiple of it wastes nothing.
 func PanelRows(integers bool) int {
-	if integers || engineFor(false).lanes != nil {
+	switch e := engineFor(false); {
+	case integers:
 		return 8
+	case e.lanes != nil:
+		return e.unit
 	}
 	return panelRows
 }
 
 // cutLanes is how m rows are cut: so many at a time, so many times; 0 rows: not at all.
-func cutLanes(m int) (lanes, groups int) {
-	panels := (m + 7) / 8
+func (e *engine) cutLanes(m int) (lanes, groups int) {
+	panels := (m + e.unit - 1) / e.unit
 	switch {
-	case m > mostLanes:
+	case m > e.mostLanes:
 		return 0, 0
-	case panels == 1:
-		return 8, 1
-	case panels == 2 || panels == 4:
-		return 16, panels / 2
+	case panels <= 3:
+		return panels * e.unit, 1
+	case panels == 4:
+		return 2 * e.unit, 2
 	}
-	return 24, (panels + 2) / 3
+	return 3 * e.unit, (panels + 2) / 3
 }
 
 // rowsAreLanes tells whether the product goes this way.
 func (m *multiply) rowsAreLanes() bool {
 	x := m.x
-	if m.eng.lanes == nil || x.M > mostLanes || x.TransA {
+	if x.M > m.eng.mostLanes || x.TransA {
 		return false
 	}
 	for i := range x.Outs {
@@ -74,37 +78,45 @@ func (e *engine) cutsWhole(x *Matrix, k int) bool {
 func (m *multiply) planLanes() {
 	x, e := m.x, m.eng
 	m.step, m.blocks = e.cutK(x.K)
-	m.lanes, m.groups = cutLanes(x.M)
-	all := 0
+	m.lanes, m.groups = e.cutLanes(x.M)
+	all, widest := 0, e.laneSums/e.unit
 	for i := range x.Outs {
 		all += x.Outs[i].N
 	}
-	m.cols = min(max(all/wantTasks/12, 1)*12, laneCols)
+	m.cols = min(max(all/wantTasks/widest, 1), laneTiles) * widest
 	m.outs, m.tasks = m.outs[:0], 0
-	at := m.groups * m.lanes * x.K
+	at := m.groups * m.lanes * e.units(x.K)
 	for i := range x.Outs {
 		o := &x.Outs[i]
-		m.outs = append(m.outs, outPlan{first: m.tasks, u: at, extra: o.R})
-		at += m.groups * m.lanes * o.R
+		m.outs = append(m.outs, outPlan{first: m.tasks, u: at, extra: e.units(o.R)})
+		at += m.groups * m.lanes * e.units(o.R)
 		m.tasks += (o.N + m.cols - 1) / m.cols
 	}
 }
 
-// lanesOf is where group g of block [k0, k1) of an operand that begins at value at lies.
+// lanesOf is where group g of block [k0, k1) of an operand that begins at unit at lies.
 func (m *multiply) lanesOf(at, g, k0, k1 int) unsafe.Pointer {
-	return m.word(at + m.lanes*(m.groups*k0+g*(k1-k0)))
+	return m.word(at + m.lanes*(m.groups*m.eng.units(k0)+g*m.eng.units(k1-k0)))
 }
 
-// packLanes packs A and every U, in the calling goroutine: it takes less than the others would take to come.
+// packLanes packs A and every U: one group in the calling goroutine, which takes less than the others would take to come.
 func (m *multiply) packLanes() {
-	w, x := &m.pool.panels[0], m.x
-	for g := range m.groups {
-		for j := range m.blocks {
-			k0, k1 := m.block(j)
-			m.packLane(w, m.lanesOf(0, g, k0, k1), x.A[min(k0, len(x.A)):], x.K, k1-k0, g)
-		}
-		for i := range m.outs {
-			p, o := &m.outs[i], &x.Outs[i]
+	if m.groups == 1 {
+		m.packGroup(0, 0)
+		return
+	}
+	m.pool.run(m.groups, m.groupTask)
+}
+
+// packGroup packs the rows of a group of A and of every U.
+func (m *multiply) packGroup(worker, g int) {
+	w, x := &m.pool.panels[worker], m.x
+	for j := range m.blocks {
+		k0, k1 := m.block(j)
+		m.packLane(w, m.lanesOf(0, g, k0, k1), x.A[min(k0, len(x.A)):], x.K, k1-k0, g)
+	}
+	for i := range m.outs {
+		if p, o := &m.outs[i], &x.Outs[i]; o.R > 0 { // else its place is behind the scratch
 			m.packLane(w, m.lanesOf(p.u, g, 0, o.R), o.U, o.R, o.R, g)
 		}
 	}
@@ -126,29 +138,48 @@ func (m *multiply) runLanes(worker, task int) {
 	for m.outs[i].first > task {
 		i--
 	}
-	p, o, w := &m.outs[i], &m.x.Outs[i], &m.pool.panels[worker]
-	tile := laneSums / m.lanes
+	p, o, w, e := &m.outs[i], &m.x.Outs[i], &m.pool.panels[worker], m.eng
+	tile := e.laneSums / m.lanes
 	c0 := (task - p.first) * m.cols
-	for c := c0; c < min(c0+m.cols, o.N); c += tile {
-		n := min(tile, o.N-c)
+	c1 := min(c0+m.cols, o.N)
+	for c := c0; c < c1; c += tile {
+		n := min(tile, c1-c)
 		for j := range m.blocks {
 			k0, k1 := m.block(j)
-			w.open(&o.B, c, n, k0, k1, 0)
-			t := laneArgs{kd: k1 - k0, scale: o.scale(), b: unsafe.Pointer(&w.rows[0])}
-			if j == m.blocks-1 {
-				w.open(&o.V, c, n, 0, o.R, t.kd)
-				t.kd2 = o.R
+			t := laneArgs{kd: e.units(k1 - k0), scale: o.scale(), bStep: 4 * laneStride, b2Step: 4 * laneStride}
+			if n == tile && e.readsPlace(&o.B, n, k1-k0) {
+				src, _ := o.B.span(c, k0, k1)
+				t.b, t.bStep = unsafe.Pointer(&src[0]), o.B.stride()
+			} else {
+				t.b = unsafe.Pointer(&w.rows[0])
+				w.open(e, &o.B, c, n, k0, k1, 0)
 			}
-			t.ahead, t.aheadStep = o.B.ahead(c+tile, tile, k0)
+			if j == m.blocks-1 {
+				t.kd2, t.b2 = p.extra, unsafe.Pointer(&w.rows[t.kd])
+				w.open(e, &o.V, c, n, 0, o.R, t.kd)
+			}
+			next := c + tile
+			if next >= c1 { // the tasks between are the others'
+				next = c0 + m.cols*m.pool.workers
+			}
+			t.ahead, t.aheadStep = o.B.ahead(next, tile, k0, e.per*4*min(tile, e.asks))
 			m.laneTiles(w, o, p, t, c, n, k0, k1)
 		}
 	}
+	if crowded(m.x.M, 4*o.N) {
+		m.gathered(w, o, c0, c0+(c1-c0)/tile*tile)
+	}
 }
 
-// ahead is where the memory of the next rows begins, and how many bytes of it go with four values of each.
-func (x *Matrix) ahead(row, rows, k0 int) (at uintptr, step int) {
-	bytes := rows * x.rowBytes(x.Cols)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(row*x.stride()+bytes*k0/max(x.Cols, 1)), 4 * bytes / max(x.Cols, 1)
+// readsPlace tells whether the tile reads n values of some rows of x where they lie.
+func (e *engine) readsPlace(x *Matrix, columns, n int) bool {
+	return n > 0 && e.unit == 16 && (x.Codec == F32 && e.per == 1 || x.Codec == BF16 && e.per == 2 && n%2 == 0) && !crowded(columns, x.stride())
+}
+
+// ahead is where the memory of the next rows begins, of which a block of K from k0 on asks for its share, and how many bytes of it n values
+// take.
+func (x *Matrix) ahead(row, rows, k0, n int) (at uintptr, step int) {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(row*x.stride()+rows*x.rowBytes(k0)), n * x.Bytes / x.Block
 }
 
 // laneTiles multiplies n opened columns with all rows.
@@ -157,10 +188,11 @@ func (m *multiply) laneTiles(w *panels, o *Out, p *outPlan, t laneArgs, c, n, k0
 	if k0 == 0 {
 		add, bias = o.Add, o.Bias
 	}
-	tile := laneSums / m.lanes
+	tile := m.eng.laneSums / m.lanes
 	for g := range m.groups {
 		q, row := &w.lane, g*m.lanes
 		*q = t
+		q.sums = &w.sums[0]
 		q.a, q.rows = m.lanesOf(0, g, k0, k1), min(m.lanes, m.x.M-row)
 		if t.kd2 > 0 {
 			q.a2 = m.lanesOf(p.u, g, 0, o.R)
@@ -181,15 +213,51 @@ func (m *multiply) laneTiles(w *panels, o *Out, p *outPlan, t laneArgs, c, n, k0
 		if bias != nil {
 			q.bias = &bias[c]
 		}
+		if crowded(m.x.M, 4*o.N) {
+			q.c, q.ldc = (*float32)(unsafe.Pointer(&w.b[row*m.cols+c%m.cols])), m.cols
+			if k0 > 0 {
+				q.add, q.lda = q.c, m.cols
+			}
+		}
 		m.eng.lanes(m.lanes, q)
 	}
 }
 
-// open decodes values k0..k1 of rows row..row+n of x to columns of the worker's opened block, from value at on.
-func (w *panels) open(x *Matrix, row, n, k0, k1, at int) {
-	if k1 <= k0 {
-		return
+// crowded tells whether so many rows, stride bytes apart, push each other out of the first cache: too many in each of its sets.
+func crowded(rows, stride int) bool {
+	const sets, share = 4096, 8 // bytes a way holds; ways that we may count on
+	return rows*min(stride&-stride, sets) > share*sets
+}
+
+// gathered writes columns [c0, c1) of C, which whole tiles have left in the buffer.
+func (m *multiply) gathered(w *panels, o *Out, c0, c1 int) {
+	buf := unsafe.Slice((*float32)(unsafe.Pointer(&w.b[0])), m.x.M*m.cols)
+	for r := range m.x.M {
+		copy(o.C[r*o.N+c0:], buf[r*m.cols:][:c1-c0])
 	}
+}
+
+// open decodes values k0..k1 of rows row..row+n of x to columns of the worker's opened block, from unit at on.
+func (w *panels) open(e *engine, x *Matrix, row, n, k0, k1, at int) {
+	switch {
+	case k1 <= k0:
+	case e.per == 2:
+		w.openWords(x, row, n, k0, k1, at)
+	default:
+		w.openFloats(x, row, n, k0, k1, at)
+	}
+}
+
+func (w *panels) openWords(x *Matrix, row, n, k0, k1, at int) {
+	for i := range n {
+		src, _ := x.span(row+i, k0, k1)
+		dst := unsafe.Slice((*uint16)(unsafe.Pointer(&w.rows[i*laneStride+at])), k1-k0+1)
+		w.decodeWords(x.Codec, dst[:k1-k0], src)
+		dst[k1-k0] = 0 // what an odd last value is paired with
+	}
+}
+
+func (w *panels) openFloats(x *Matrix, row, n, k0, k1, at int) {
 	fast, block := fastFloats(x.Codec)
 	whole := 0
 	if fast != nil {

@@ -5,7 +5,7 @@ import "unsafe"
 // The engine in plain Go: float32, panels of 16 columns. It is what CPUs without assembly run, and what the packs of the AVX2 engine
 // leave undone.
 
-var plainEngine = engine{per: 1, deep: 512, nr: 16, unit: 8, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain, lanes: lanesPlain}
+var plainEngine = engine{per: 1, deep: 512, nr: 16, unit: 8, tile: tilePlain, packA: packAPlain, packAT: packATPlain, packB: packBPlain, packN: packNPlain, lanes: lanes96Plain, laneSums: 96, asks: 12, mostLanes: 48}
 
 // tilePlain runs the tile as blocks of 2 x 4 sums that stay in registers.
 func tilePlain(width int, t *tileArgs) {
@@ -35,15 +35,17 @@ func tilePlain(width int, t *tileArgs) {
 	}
 }
 
+func lanes96Plain(rows int, t *laneArgs) { lanesPlain(96/rows, rows, t) }
+
 // lanesPlain is the tile whose lanes are rows, eight of them at a time.
-func lanesPlain(rows int, t *laneArgs) {
-	for col := range laneSums / rows {
-		b := unsafe.Slice((*float32)(unsafe.Add(t.b, 4*col*laneStride)), t.kd+t.kd2)
+func lanesPlain(cols, rows int, t *laneArgs) {
+	for col := range cols {
+		b := unsafe.Slice((*float32)(unsafe.Add(t.b, col*t.bStep)), t.kd)
 		for row := 0; row < t.rows; row += 8 {
 			var s, low [8]float32
-			laneDots(&s, unsafe.Add(t.a, 4*row), b[:t.kd], rows)
+			laneDots(&s, unsafe.Add(t.a, 4*row), b, rows)
 			if t.kd2 > 0 {
-				laneDots(&low, unsafe.Add(t.a2, 4*row), b[t.kd:], rows)
+				laneDots(&low, unsafe.Add(t.a2, 4*row), unsafe.Slice((*float32)(unsafe.Add(t.b2, col*t.b2Step)), t.kd2), rows)
 			}
 			for i := range min(8, t.rows-row) {
 				v := s[i]*t.scale + low[i]

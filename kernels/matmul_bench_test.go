@@ -31,7 +31,7 @@ func clocked() *Pool {
 		}
 	}
 	m := &p.mm
-	m.packTask, m.tileTask, m.vecTask = wrap(m.packTask), wrap(m.tileTask), wrap(m.vecTask)
+	m.packTask, m.tileTask, m.vecTask, m.laneTask, m.groupTask = wrap(m.packTask), wrap(m.tileTask), wrap(m.vecTask), wrap(m.laneTask), wrap(m.groupTask)
 	i := &p.im
 	i.packTask, i.tileTask, i.dotTask = wrap(i.packTask), wrap(i.tileTask), wrap(i.dotTask)
 	return p

@@ -21,8 +21,8 @@ type Batch struct {
 	store  *graph.Store
 	pages  *pages
 	most   int // pages that answers under way may take together
-	few    int // sequences that may be continued in two panels of a product, and
-	many   int // in three: no more are continued together
+	panel  int // rows of a product that are multiplied together
+	many   int // most sequences that are continued together
 	pass   pass
 	steps  map[int]*graph.Session // rows -> one token of each sequence, with logits
 	passes map[[2]int]*graph.Session
@@ -30,7 +30,7 @@ type Batch struct {
 }
 
 const (
-	leastRows = 12  // two panels of a product; more than the eight rows up to which products go another way
+	leastRows = 12  // more than the eight rows up to which products go another way
 	passRows  = 512 // tokens of a full pass
 )
 
@@ -45,16 +45,17 @@ func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, erro
 	b := &Batch{m: m, t: plain(t), pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
 	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
 	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
-	panel := kernels.PanelRows(m.Integers())
-	b.few, b.many = 2*panel, 3*panel
-	p, err := b.stepProgram(b.few)
+	b.panel = kernels.PanelRows(m.Integers())
+	b.many = 3 * b.panel
+	few := b.stepRows(1)
+	p, err := b.stepProgram(few)
 	if err != nil {
 		return nil, err
 	}
 	if b.store, err = newStore(p, t, pool); err != nil {
 		return nil, err
 	}
-	b.steps[b.few], err = b.store.Bind(p)
+	b.steps[few], err = b.store.Bind(p)
 	return b, err
 }
 
@@ -79,7 +80,12 @@ func (b *Batch) stepProgram(n int) (*graph.Program, error) {
 
 // step is the session that continues n sequences.
 func (b *Batch) step(n int) (*graph.Session, error) {
-	return bind(b, b.steps, n, b.stepProgram)
+	return bind(b, b.steps, b.stepRows(n), b.stepProgram)
+}
+
+// stepRows is the rows of the program that continues n sequences: whole panels.
+func (b *Batch) stepRows(n int) int {
+	return (max(n, leastRows) + b.panel - 1) / b.panel * b.panel
 }
 
 // bind returns the session under a key, made at the first call.

@@ -432,7 +432,7 @@ func TestBatchLogits(t *testing.T) {
 		generated(t, b, ps)
 		return rows
 	}
-	b.steps = map[int]*graph.Session{b.few: b.steps[b.few]}
+	b.steps = map[int]*graph.Session{b.stepRows(1): b.steps[b.stepRows(1)]}
 	alone := watch(ps[5:6], 0)
 	few := watch([]Prompt{ps[4], ps[5], ps[9]}, 1)
 	if len(alone) != 5 || len(few) != 5 {

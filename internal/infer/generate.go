@@ -208,11 +208,8 @@ func (g *generation) lay(s *sequence, row, n int) {
 
 // step adds a token to every answer.
 func (g *generation) step() error {
-	b, size := g.b, g.b.many
-	if len(g.live) <= b.few {
-		size = b.few
-	}
-	session, err := b.step(size)
+	b := g.b
+	session, err := b.step(len(g.live))
 	if err != nil {
 		return err
 	}

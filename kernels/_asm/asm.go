@@ -75,6 +75,40 @@ func (a *asm) evex(comment string, op, pp, d, s1, s2 int) {
 	a.i("LONG $0x%02x%02x%02x62; WORD $0x%02x%02x // %s", p2, p1, p0, m, op, comment)
 }
 
+// evexBroadcast is evex with a dword of memory, broadcast to all lanes, for s2: at base + index·scale + 4·off.
+func (a *asm) evexBroadcast(comment string, op, pp, d, s1 int, m address) {
+	inv := func(x, bit, to int) int { return (1 - x>>bit&1) << to }
+	base, index, log := registers[m.base], 4, map[int]int{0: 0, 1: 0, 2: 1, 4: 2, 8: 3}[m.scale] // index 4: none
+	if m.scale > 0 {
+		index = registers[m.index]
+	}
+	p0 := inv(d, 3, 7) | inv(index, 3, 6) | inv(base, 3, 5) | inv(d, 4, 4) | 2
+	p1 := (^s1&15)<<3 | 4 | pp
+	p2 := 2<<5 | 1<<4 | inv(s1, 4, 3)
+	a.i("LONG $0x%02x%02x%02x62; LONG $0x%02x%02x%02x%02x // %s", p2, p1, p0, m.off/4&255, log<<6|index&7<<3|base&7, 0x44|d&7<<3, op, comment)
+}
+
+// address is off(base)(index*scale), scale 0: off(base). off is a multiple of 4 below 512.
+type address struct {
+	off         int
+	base, index string
+	scale       int
+}
+
+func (m address) String() string {
+	if m.scale == 0 {
+		return fmt.Sprintf("%d(%s)", m.off, m.base)
+	}
+	return fmt.Sprintf("%d(%s)(%s*%d)", m.off, m.base, m.index, m.scale)
+}
+
+var registers = map[string]int{"AX": 0, "CX": 1, "DX": 2, "BX": 3, "SI": 6, "DI": 7, "R8": 8, "R9": 9, "R10": 10, "R11": 11, "R12": 12}
+
+// dpbf16Broadcast : Zd += pairs of Zs times the pair at m.   VDPBF16PS zd, zs, m32bcst
+func (a *asm) dpbf16Broadcast(d, s int, m address) {
+	a.evexBroadcast(fmt.Sprintf("VDPBF16PS.BCST %s, Z%d, Z%d", m, s, d), 0x52, 2, d, s, m)
+}
+
 // dpbf16 : Zd += pairs of Zs1 times pairs of Zs2.   VDPBF16PS zd, zs1, zs2
 func (a *asm) dpbf16(d, s1, s2 int) {
 	a.evex(fmt.Sprintf("VDPBF16PS Z%d, Z%d, Z%d", s2, s1, d), 0x52, 2, d, s1, s2)
