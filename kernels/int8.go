@@ -16,7 +16,7 @@ import "unsafe"
 
 const (
 	intGroup  = 32                // values of A with a scale of their own
-	intRows   = 8                 // rows of A that are packed and stored together: a panel, or half of one
+	intRows   = 8                 // rows of A in a panel; with VNNI twice as many
 	intLane   = intGroup + 4*4    // bytes of 32 values of a row of a panel: codes, scale, sum of 32, two sums of 16
 	intPanel  = intRows * intLane // bytes of 32 values of a panel of eight rows
 	intCols   = 64                // most columns of a task
@@ -223,22 +223,28 @@ func (m *intMultiply) quantizeAll() {
 	}
 }
 
-// pack rounds and packs a panel of A.
+// pack rounds and packs a panel of A. Rows past the end are copies.
 func (m *intMultiply) pack(worker, panel int) {
 	w, x := &m.pool.panels[worker], m.x
 	groups := x.K / intGroup
-	buf := unsafe.Pointer(&w.rows[0])
-	for half := 0; half < m.lanes; half += intRows {
-		dst := unsafe.Add(m.packed, panel*m.lanes*groups*intLane+4*half)
-		for g := 0; g < groups; g += intGroups {
-			n := min(intGroups, groups-g)
-			for r := range intRows { // rows past the end are copies
-				at := min(panel*m.lanes+half+r, x.M-1)*x.K + g*intGroup
-				quantizeRow(unsafe.Add(buf, r*n*intRow), x.A[at:at+n*intGroup])
-			}
-			q, scales, sums32, sums16 := rowsOf(buf, n)
-			packInt8(unsafe.Add(dst, g*m.lanes*intLane), q, scales, sums32, sums16, n*intRow, n)
+	dst := unsafe.Add(m.packed, panel*m.lanes*groups*intLane)
+	if m.lanes > intRows {
+		for r := range m.lanes {
+			w.ptr[r] = unsafe.Pointer(&x.A[min(panel*m.lanes+r, x.M-1)*x.K])
 		}
+		roundPanel(dst, &w.ptr, groups)
+		w.forget()
+		return
+	}
+	buf := unsafe.Pointer(&w.rows[0])
+	for g := 0; g < groups; g += intGroups {
+		n := min(intGroups, groups-g)
+		for r := range intRows {
+			at := min(panel*intRows+r, x.M-1)*x.K + g*intGroup
+			quantizeRow(unsafe.Add(buf, r*n*intRow), x.A[at:at+n*intGroup])
+		}
+		q, scales, sums32, sums16 := rowsOf(buf, n)
+		packInt8(unsafe.Add(dst, g*intRows*intLane), q, scales, sums32, sums16, n*intRow, n)
 	}
 }
 
@@ -272,15 +278,15 @@ func (m *intMultiply) tile(worker, task int) {
 		for r := r0; r < r1; r += most {
 			panels := min(most, r1-r)
 			lanes := panels * m.lanes
-			acc := w.edge[:wide*lanes]
-			clear(acc)
+			acc := w.edge[:intCols*lanes]
+			clear(acc[:wide*lanes])
 			a := unsafe.Add(m.packed, (r*groups+g)*m.lanes*intLane)
 			for i := 0; i < n; i += intBatch { // a call cannot be preempted: keep it short
 				b := min(intBatch, n-i)
 				intTile(&p.codec, &acc[0], unsafe.Add(a, i*m.lanes*intLane), groups*m.lanes*intLane, panels, unsafe.Add(records, i*wide*kind.record), b, wide)
 			}
-			for i := 0; i < lanes; i += intRows {
-				m.store(o, acc[i:], lanes, r*m.lanes+i, n0, cols, g == 0)
+			for i := range panels {
+				m.store(o, acc[i*m.lanes:], lanes, (r+i)*m.lanes, n0, cols, g == 0)
 			}
 		}
 	}
@@ -289,17 +295,18 @@ func (m *intMultiply) tile(worker, task int) {
 // intBatch is the groups of a call of the tile.
 const intBatch = 64
 
-// store adds eight rows of a tile, whose columns are so many lanes, to C. first: C begins here, with Add and Bias.
+// store adds a panel of a tile, whose columns are so many lanes, to C. first: C begins here, with Add and Bias.
 func (m *intMultiply) store(o *Out, acc []float32, lanes, row, col, cols int, first bool) {
 	add, bias := o.C, []float32(nil)
 	if first {
 		add, bias = o.Add, o.Bias
 	}
-	rows, done := min(intRows, m.x.M-row), 0
-	if rows == intRows {
-		done = storeInt8(o, acc, lanes, row, col, cols&^7, add, bias)
+	rows := min(m.lanes, m.x.M-row)
+	done := storeInt8(o, acc, lanes, row, rows, col, cols, add, bias)
+	if done == cols {
+		return
 	}
-	for r := range rows { // none where rows are copies
+	for r := range rows {
 		c := o.C[(row+r)*o.N+col:][:cols]
 		for j := done; j < cols; j++ {
 			v := o.scale() * acc[j*lanes+r]

@@ -55,21 +55,20 @@ func quantize(q *int8, scales, sums32, sums16, x *float32, n int) {
 	quantizeAVX2(q, scales, sums32, sums16, x, n)
 }
 
-// packInt8 packs eight rows.
 func packInt8(dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int) {
-	switch {
-	case vnni():
-		packInt8x16(dst, q, scales, sums32, sums16, ldx, n)
-	case level >= levelAVX2:
-		packInt8AVX2(dst, q, scales, sums32, sums16, ldx, n)
-	default:
+	if level < levelAVX2 {
 		packInt8Plain(dst, q, scales, sums32, sums16, ldx, n)
+		return
 	}
+	packInt8AVX2(dst, q, scales, sums32, sums16, ldx, n)
 }
 
-// storeInt8 adds eight rows of a tile to C and tells how many columns it did.
-func storeInt8(o *Out, acc []float32, lanes, row, col, cols int, add, bias []float32) int {
-	if level < levelAVX2 || cols == 0 {
+// roundPanel rounds and packs n groups of 16 rows.
+func roundPanel(dst unsafe.Pointer, rows *[16]unsafe.Pointer, n int) { roundInt8x16(dst, rows, n) }
+
+// storeInt8 adds rows of a tile, whose columns are so many lanes, to C and tells how many columns it did.
+func storeInt8(o *Out, acc []float32, lanes, row, rows, col, cols int, add, bias []float32) int {
+	if level < levelAVX2 || !vnni() && (rows < intRows || cols < intRows) {
 		return 0
 	}
 	var a, b *float32
@@ -79,7 +78,13 @@ func storeInt8(o *Out, acc []float32, lanes, row, col, cols int, add, bias []flo
 	if bias != nil {
 		b = &bias[col]
 	}
-	storeInt8AVX2(&o.C[row*o.N+col], o.N, a, o.N, b, &acc[0], lanes, cols, o.scale())
+	c := &o.C[row*o.N+col]
+	if vnni() {
+		storeInt8x16(c, o.N, a, o.N, b, &acc[0], lanes, rows, cols, o.scale())
+		return cols
+	}
+	cols &^= intRows - 1
+	storeInt8AVX2(c, o.N, a, o.N, b, &acc[0], cols, o.scale())
 	return cols
 }
 

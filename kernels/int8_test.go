@@ -301,3 +301,40 @@ func TestIntegerAllocates(t *testing.T) {
 		}
 	}
 }
+
+// TestRoundPanel: 16 rows rounded and packed at once are the bytes of rows rounded one by one, and what lies behind a panel stays.
+func TestRoundPanel(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		if !vnni() {
+			t.Skip("this level packs rows that are rounded already")
+		}
+		const lanes = 16
+		for n := 1; n < 8; n++ {
+			var rows [lanes]unsafe.Pointer
+			got, want := make([]byte, lanes*intLane*n+64), make([]byte, lanes*intLane*n+64)
+			for i := range got {
+				got[i], want[i] = 0xab, 0xab
+			}
+			for r := range lanes {
+				x := normals(make([]float32, 32*n), uint64(r))
+				extremes(x[32*(n-1):], r%6)
+				rows[r] = unsafe.Pointer(&x[0])
+				buf := make([]byte, intRow*n)
+				quantizePlain((*int8)(unsafe.Pointer(&buf[0])), (*float32)(unsafe.Pointer(&buf[32*n])), (*float32)(unsafe.Pointer(&buf[36*n])), (*float32)(unsafe.Pointer(&buf[40*n])), &x[0], n)
+				for g := range n {
+					p := want[g*lanes*intLane:]
+					for k := range 8 {
+						copy(p[4*(lanes*k+r):], buf[32*g+4*k:][:4])
+					}
+					for i, at := range []int{32*n + 4*g, 36*n + 4*g, 40*n + 8*g, 40*n + 8*g + 4} {
+						copy(p[4*(lanes*(8+i)+r):], buf[at:][:4])
+					}
+				}
+			}
+			roundPanel(unsafe.Pointer(&got[0]), &rows, n)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%d groups: other bytes than row by row", n)
+			}
+		}
+	})
+}

@@ -51,13 +51,14 @@ func integers(a *asm) {
 	a.table("int8Abs", repeat(0x7fffffff, 8))
 	a.table("int8Limits", []uint32{f32bits(127), f32bits(1e-36)})
 	quantizeRow(a)
-	packRows8(a, "AVX2", 8)
-	packRows8(a, "x16", 16)
+	packRows8(a)
 	for _, k := range []codeKind{codes5, codes6, codes8} {
 		intTile(a, k)
 	}
-	vnniTiles(a)
 	storeTile(a)
+	roundPanel(a)
+	vnniTiles(a)
+	storeLines(a)
 	intPeak(a)
 	intTypes(a)
 }
@@ -90,10 +91,10 @@ func quantizeRow(a *asm) {
 	a.ret()
 }
 
-// packRows8 emits the transpose of eight rounded rows, which are so many of a panel's: what the tile holds in registers.
-func packRows8(a *asm, name string, lanes int) {
-	a.fn(fmt.Sprintf("packs n > 0 groups of eight rows, ldx bytes apart, that quantizeAVX2 made, into a panel of %d: of each group the eight dwords of codes of all rows, then their scales, sums of 32, and both sums of 16. q, scales, sums32 and sums16 are those of the first row.", lanes),
-		"packInt8"+name, "dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int", 56, 0)
+// packRows8 emits the transpose of eight rounded rows: what the tile holds in registers.
+func packRows8(a *asm) {
+	a.fn("packs n > 0 groups of eight rows, ldx bytes apart, that quantizeAVX2 made: of each the eight dwords of codes of all rows, then their scales, sums of 32, and both sums of 16. q, scales, sums32 and sums16 are those of the first row.",
+		"packInt8AVX2", "dst, q, scales, sums32, sums16 unsafe.Pointer, ldx, n int", 56, 0)
 	a.i("MOVQ dst+0(FP), DI; MOVQ q+8(FP), SI; MOVQ scales+16(FP), R8; MOVQ sums32+24(FP), R9; MOVQ sums16+32(FP), R10; MOVQ ldx+40(FP), R11; MOVQ n+48(FP), CX")
 	a.i("LEAQ (R11)(R11*2), R12")
 	a.label("loop")
@@ -111,16 +112,16 @@ func packRows8(a *asm, name string, lanes int) {
 		a.i("VPUNPCKLQDQ Y%d, Y%d, Y%d; VPUNPCKHQDQ Y%d, Y%d, Y%d", l+3, l+1, 4*h+2, l+3, l+1, 4*h+3)
 	}
 	for c := range 4 {
-		a.i("VPERM2I128 $0x20, Y%d, Y%d, Y8; VMOVDQU Y8, %d(DI); VPERM2I128 $0x31, Y%d, Y%d, Y8; VMOVDQU Y8, %d(DI)", 4+c, c, 4*lanes*c, 4+c, c, 4*lanes*(c+4))
+		a.i("VPERM2I128 $0x20, Y%d, Y%d, Y8; VMOVDQU Y8, %d(DI); VPERM2I128 $0x31, Y%d, Y%d, Y8; VMOVDQU Y8, %d(DI)", 4+c, c, 32*c, 4+c, c, 128+32*c)
 	}
 	for r := range 8 { // scalars: of all kinds as far apart as the rows
 		for i, src := range []string{"(R8)", "(R9)", "(R10)", "4(R10)"} {
-			a.i("MOVL %s, AX; MOVL AX, %d(DI)", src, 4*lanes*(8+i)+4*r)
+			a.i("MOVL %s, AX; MOVL AX, %d(DI)", src, 256+32*i+4*r)
 		}
 		a.i("ADDQ R11, R8; ADDQ R11, R9; ADDQ R11, R10")
 	}
 	a.i("SHLQ $3, R11; SUBQ R11, R8; SUBQ R11, R9; SUBQ R11, R10; SHRQ $3, R11")
-	a.i("ADDQ $32, SI; ADDQ $%d, DI; ADDQ $4, R8; ADDQ $4, R9; ADDQ $8, R10; DECQ CX; JNZ loop", 48*lanes)
+	a.i("ADDQ $32, SI; ADDQ $384, DI; ADDQ $4, R8; ADDQ $4, R9; ADDQ $8, R10; DECQ CX; JNZ loop")
 	a.ret()
 }
 
@@ -225,15 +226,12 @@ func (t tileOf) scaled(at int) {
 
 // storeTile emits the way of a tile of eight rows into C.
 func storeTile(a *asm) {
-	a.fn("is c[r*ldc+j] = scale·acc[j*lanes+r] + add[r*lda+j] + bias[j] for r < 8 and j < cols, a multiple of 8; add and bias may be nil.",
-		"storeInt8AVX2", "c *float32, ldc int, add *float32, lda int, bias, acc *float32, lanes, cols int, scale float32", 68, 0)
-	a.i("MOVQ c+0(FP), DI; MOVQ ldc+8(FP), R8; SHLQ $2, R8; MOVQ add+16(FP), BX; MOVQ lda+24(FP), R9; SHLQ $2, R9; MOVQ bias+32(FP), R10; MOVQ acc+40(FP), SI; MOVQ lanes+48(FP), R11; SHLQ $2, R11; LEAQ (R11)(R11*2), R12; MOVQ cols+56(FP), CX")
+	a.fn("is c[r*ldc+j] = scale·acc[j*8+r] + add[r*lda+j] + bias[j] for r < 8 and j < cols, a multiple of 8; add and bias may be nil.",
+		"storeInt8AVX2", "c *float32, ldc int, add *float32, lda int, bias, acc *float32, cols int, scale float32", 60, 0)
+	a.i("MOVQ c+0(FP), DI; MOVQ ldc+8(FP), R8; SHLQ $2, R8; MOVQ add+16(FP), BX; MOVQ lda+24(FP), R9; SHLQ $2, R9; MOVQ bias+32(FP), R10; MOVQ acc+40(FP), SI; MOVQ cols+48(FP), CX")
 	a.label("loop")
 	for j := range 8 {
-		if j == 4 {
-			a.i("LEAQ (SI)(R11*4), SI")
-		}
-		a.i("VMOVUPS (SI)%s, Y%d", []string{"", "(R11*1)", "(R11*2)", "(R12*1)"}[j%4], j)
+		a.i("VMOVUPS %d(SI), Y%d", 32*j, j)
 	}
 	for r := 0; r < 8; r += 2 {
 		a.i("VUNPCKLPS Y%d, Y%d, Y%d; VUNPCKHPS Y%d, Y%d, Y%d", r+1, r, 8+r, r+1, r, 9+r)
@@ -243,7 +241,7 @@ func storeTile(a *asm) {
 		a.i("VUNPCKLPD Y%d, Y%d, Y%d; VUNPCKHPD Y%d, Y%d, Y%d", l+2, l, 4*h, l+2, l, 4*h+1)
 		a.i("VUNPCKLPD Y%d, Y%d, Y%d; VUNPCKHPD Y%d, Y%d, Y%d", l+3, l+1, 4*h+2, l+3, l+1, 4*h+3)
 	}
-	a.i("VBROADCASTSS scale+64(FP), Y15; MOVQ DI, AX; MOVQ BX, DX; VXORPS Y14, Y14, Y14; TESTQ R10, R10; JZ rows; VMOVUPS (R10), Y14; ADDQ $32, R10")
+	a.i("VBROADCASTSS scale+56(FP), Y15; MOVQ DI, AX; MOVQ BX, DX; VXORPS Y14, Y14, Y14; TESTQ R10, R10; JZ rows; VMOVUPS (R10), Y14; ADDQ $32, R10")
 	a.label("rows")
 	for r := range 8 {
 		c := r % 4
@@ -256,7 +254,7 @@ func storeTile(a *asm) {
 		a.label(fmt.Sprintf("store%d", r))
 		a.i("VMOVUPS Y8, (AX); ADDQ R8, AX")
 	}
-	a.i("LEAQ (SI)(R11*4), SI; ADDQ $32, DI; TESTQ BX, BX; JZ next; ADDQ $32, BX")
+	a.i("ADDQ $256, SI; ADDQ $32, DI; TESTQ BX, BX; JZ next; ADDQ $32, BX")
 	a.label("next")
 	a.i("SUBQ $8, CX; JNZ loop")
 	a.ret()

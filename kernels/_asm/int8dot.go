@@ -66,6 +66,9 @@ func (d *intDot) open() {
 	d.i("MOVQ dst+0(FP), DI; MOVQ step+8(FP), R12; MOVQ src+16(FP), SI; MOVQ n+24(FP), CX")
 	d.constants()
 	d.label("loop")
+	for at := 0; at < d.size; at += 64 { // rows follow each other: this asks for those that come next
+		d.i("PREFETCHT0 %d(SI)", ahead+at)
+	}
 	d.block(d)
 	d.i("ADDQ $%d, SI; DECQ CX; JNZ loop", d.size)
 	d.ret()
