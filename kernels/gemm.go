@@ -111,18 +111,16 @@ type multiply struct {
 	rows   int  // panels of A
 	groups int  // tasks that pack A
 	kept   bool // A is packed already
-	had    packing
 	tasks  int
 
 	packTask, tileTask, vecTask, laneTask, groupTask func(worker, task int)
 }
 
-// packing names the A that a scratch holds in panels; none after products that went another way.
+// packing is how A lies in the panels of a scratch; the zero value: not in panels.
 type packing struct {
-	a, scratch uintptr
-	m, k       int
-	trans      bool
-	eng        *engine
+	eng   *engine
+	m, k  int
+	trans bool
 }
 
 // outPlan is how one Out is cut: columns into groups of panels, the rows of the last groups into chunks.
@@ -196,7 +194,7 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x.anyInteger() {
-		p.mm.had = packing{}
+		x.packed = packing{}
 		p.im.multiply(x, scratch)
 	} else {
 		p.floats(x, scratch)
@@ -210,8 +208,9 @@ func (p *Pool) MatMul(x *Product, scratch []float32) {
 func (p *Pool) floats(x *Product, scratch []float32) {
 	m := &p.mm
 	m.x, m.packed, m.eng = x, scratch, engineFor(x.Exact)
-	had := m.had
-	m.had = packing{}
+	how := packing{m.eng, x.M, x.K, x.TransA}
+	m.kept = x.Kept != nil && x.Kept.packed == how
+	x.packed = packing{}
 	switch {
 	case m.small():
 		m.planVec()
@@ -222,8 +221,7 @@ func (p *Pool) floats(x *Product, scratch []float32) {
 		p.run(m.tasks, m.laneTask)
 	default:
 		m.plan()
-		m.had = packing{uintptr(unsafe.Pointer(unsafe.SliceData(x.A))), uintptr(unsafe.Pointer(unsafe.SliceData(scratch))), x.M, x.K, x.TransA, m.eng}
-		m.kept = x.Kept && m.had == had
+		x.packed = how
 		p.run(m.groups, m.packTask)
 		p.run(m.tasks, m.tileTask)
 	}

@@ -13,9 +13,12 @@ type Product struct {
 	// Blocked keeps few rows from going the way of generation, which adds up in another order: a row of C has the same bits however
 	// many rows there are.
 	Blocked bool
-	// Kept says that scratch is what the last MatMul left, of the same A, M, K, TransA and Exact: A is not packed again.
-	Kept bool
+	// Kept is a product of the same A, unchanged since, whose scratch is as its MatMul left it; it may be this one. A is not packed
+	// again where both go the same way. nil: none.
+	Kept *Product
 	Outs []Out
+
+	packed packing // what MatMul left in scratch
 }
 
 // An Out is one product of a Product.

@@ -309,23 +309,30 @@ func TestMatMulKept(t *testing.T) {
 	defer p.Close()
 	eachLevel(t, func(t *testing.T) {
 		for _, m := range []int{3, 20, 200} {
-			for _, between := range []bool{false, true} {
-				x := several(m, 1056)
-				scratch := make([]float32, x.Scratch())
-				p.MatMul(x, scratch)
-				want := slices.Clone(x.Outs[0].C)
-				first := &Product{M: m, K: x.K, A: x.A, Outs: []Out{{N: 16, C: make([]float32, m*16), B: x.Outs[0].B}}}
-				first.Outs[0].B.Rows = 16
-				if between { // of other rows: they are not taken
-					first.A = normals(make([]float32, len(x.A)), 99)
-				}
-				p.MatMul(first, scratch)
+			x := several(m, 1056)
+			scratch := make([]float32, 2*x.Scratch()) // enough for float32
+			p.MatMul(x, scratch)
+			want := slices.Clone(x.Outs[0].C)
+			first := &Product{M: m, K: x.K, A: x.A, Outs: []Out{{N: 16, C: make([]float32, m*16), B: x.Outs[0].B}}}
+			first.Outs[0].B.Rows = 16
+			for name, f := range map[string]func(){
+				"the same":     func() {},
+				"other":        func() { p.MatMul(first, scratch); x.Kept = first },
+				"other, exact": func() { first.Exact = true; p.MatMul(first, scratch); x.Kept = first },
+			} {
+				first.Exact, x.Kept = false, x
+				f()
 				clear(x.Outs[0].C)
-				x.Kept = true
 				p.MatMul(x, scratch)
 				if !slices.Equal(x.Outs[0].C, want) {
-					t.Errorf("M %d, other rows %v: other bits than without Kept", m, between)
+					t.Errorf("M %d, kept from %s: other bits", m, name)
 				}
+			}
+			x.Kept = x
+			normals(x.A, 5) // a promise that is broken shows whether panels are kept
+			p.MatMul(x, scratch)
+			if kept := slices.Equal(x.Outs[0].C, want); kept != (x.packed != packing{}) || m == 200 && !kept {
+				t.Errorf("M %d: kept %v", m, kept)
 			}
 		}
 	})

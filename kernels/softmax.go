@@ -21,6 +21,9 @@ func LogSumExp(x []float32) (lse float32) {
 // probability, the gradient of the logits except for the -g of the label.
 func SoftmaxGrad(x []float32, lse, g float32) { scaleExp(x, lse, g) }
 
+// ExpSum writes x_i = exp(x_i - m) and returns their sum. m is not below the largest value.
+func ExpSum(x []float32, m float32) float64 { return expSum(x, m) }
+
 // sumExpPlain returns Σ exp(x_i - m) in float64.
 func sumExpPlain(x []float32, m float32) float64 {
 	var s [lanes]float64
@@ -28,6 +31,13 @@ func sumExpPlain(x []float32, m float32) float64 {
 		s[i%lanes] += float64(exp(v - m))
 	}
 	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+}
+
+// expSumPlain leaves in x what sumExpPlain sums.
+func expSumPlain(x []float32, m float32) float64 {
+	s := sumExpPlain(x, m)
+	scaleExpPlain(x, m, 1)
+	return s
 }
 
 func scaleExpPlain(x []float32, m, g float32) {

@@ -174,6 +174,16 @@ func sumExp(x []float32, m float32) float64 {
 	return sumExpAVX512(&x[0], len(x), m)
 }
 
+func expSum(x []float32, m float32) float64 {
+	switch {
+	case len(x) == 0 || level < levelAVX2:
+		return expSumPlain(x, m)
+	case level < levelAVX512:
+		return expSumAVX2(&x[0], len(x), m)
+	}
+	return expSumAVX512(&x[0], len(x), m)
+}
+
 func scaleExp(x []float32, m, g float32) {
 	switch {
 	case len(x) == 0 || level < levelAVX2:

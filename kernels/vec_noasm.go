@@ -13,6 +13,7 @@ func scaleMul(y []float32, a float32, x, w []float32)  { scaleMulPlain(y, a, x, 
 func axpyMul(dst []float32, a float32, x, y []float32) { axpyMulPlain(dst, a, x, y) }
 func swiGLU(y, gate, up []float32)                     { swiGLUPlain(y, gate, up) }
 func sumExp(x []float32, m float32) float64            { return sumExpPlain(x, m) }
+func expSum(x []float32, m float32) float64            { return expSumPlain(x, m) }
 func scaleExp(x []float32, m, g float32)               { scaleExpPlain(x, m, g) }
 func adamW(p, g, m, v []float32, c *adamConst)         { adamWPlain(p, g, m, v, c) }
 func bf16FromF32(dst []uint16, src []float32)          { bf16FromF32Plain(dst, src) }

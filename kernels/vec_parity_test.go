@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -37,6 +38,7 @@ func TestVectorKernels(t *testing.T) {
 		{"rope", 6, 2, func(v [][]float32) { rope(v[0], v[1], v[2], v[3], v[4], v[5], -1) },
 			func(v [][]float32) { ropePlain(v[0], v[1], v[2], v[3], v[4], v[5], -1) }, tolExp, tolFuse, [][2]int{{0, 2}, {1, 3}}},
 		{"scaleExp", 1, 1, func(v [][]float32) { SoftmaxGrad(v[0], 0.3, -2) }, func(v [][]float32) { scaleExpPlain(v[0], 0.3, -2) }, 0, tolExp, nil},
+		{"expSum", 1, 1, func(v [][]float32) { ExpSum(v[0], 0.3) }, func(v [][]float32) { expSumPlain(v[0], 0.3) }, 0, tolExp, nil},
 		{"adamW", 4, 4, func(v [][]float32) { adamW(v[0], v[1], v[2], positive(v[3]), &step) }, func(v [][]float32) { adamWPlain(v[0], v[1], v[2], positive(v[3]), &step) },
 			tolFuse, tolExp, nil},
 	})
@@ -53,6 +55,7 @@ func TestReductions(t *testing.T) {
 		{"dot3", func(x, y, z []float32) float64 { return float64(dot3(x, y, z)) }, func(x, y, z []float32) float64 { return float64(dot3Plain(x, y, z)) }, tolTree},
 		{"SumSquares", func(x, _, _ []float32) float64 { return SumSquares(x) }, func(x, _, _ []float32) float64 { return sumSquaresPlain(x) }, 0},
 		{"sumExp", func(x, _, _ []float32) float64 { return sumExp(x, 0.5) }, func(x, _, _ []float32) float64 { return sumExpPlain(x, 0.5) }, tolExp},
+		{"expSum", func(x, _, _ []float32) float64 { return expSum(slices.Clone(x), 0.5) }, func(x, _, _ []float32) float64 { return sumExpPlain(x, 0.5) }, tolExp},
 		{"maxNum", func(x, _, _ []float32) float64 { return float64(maxNum(x)) }, func(x, _, _ []float32) float64 { return float64(maxNumPlain(x)) }, 0},
 		{"indexOf", func(x, _, _ []float32) float64 { return float64(indexOf(x, maxNum(x))) }, func(x, _, _ []float32) float64 { return float64(indexOfPlain(x, maxNumPlain(x))) }, 0},
 	}

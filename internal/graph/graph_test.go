@@ -399,7 +399,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// The gradient of logp may come from the host between the phases; known before, it gives the same bits.
+// The gradient of logp may come from the host between the phases; known before, it gives the same but for the order of sums in the head.
 func TestPhases(t *testing.T) {
 	s := bind(t, build(40, true).grads(t).compile(t, graph.Options{}), graph.NewHost(nil))
 	run(t, s)
@@ -422,7 +422,18 @@ func TestPhases(t *testing.T) {
 	if err := s.Run(1); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, "both phases", everything(s), want)
+	for name, got := range everything(s) {
+		most := float32(0)
+		for _, w := range want[name] {
+			most = max(most, w, -w)
+		}
+		for i, w := range want[name] {
+			if d := got[i] - w; !(max(d, -d) <= 1e-5*most) {
+				t.Errorf("both phases: %s[%d] is %v, want %v", name, i, got[i], w)
+				break
+			}
+		}
+	}
 	if s.Run(1) == nil {
 		t.Error("phase 1 ran twice")
 	}

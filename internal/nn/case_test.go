@@ -86,6 +86,8 @@ var cases = []struct {
 	{"logprob lora", func(b *bench) result { return headCase(b, variant{lora: true}, false) }},
 	{"logprob lora dropout", func(b *bench) result { return headCase(b, variant{lora: true, drop: 0.25}, false) }},
 	{"logprob fused frozen", func(b *bench) result { return headCase(b, variant{}, true) }},
+	{"logprob fused frozen in tiles", func(b *bench) result { return headCase(b, variant{tile: 4}, true) }},
+	{"logprob fused frozen bias in tiles", func(b *bench) result { return headCase(b, variant{bias: true, tile: 2}, true) }},
 	{"logprob fused trained lora dropout", func(b *bench) result {
 		return headCase(b, variant{trained: true, bias: true, lora: true, drop: 0.25}, true)
 	}},
@@ -435,8 +437,16 @@ func headCase(b *bench, o variant, fused bool) result {
 	case o.tile > 0 && fused:
 		in = append(in, r.dy)
 		h := newHead(&in, x, labels, p, b.exact)
-		h.tile = o.tile
-		logp = b.g.Apply(&logProbFused{h}, in...)[0]
+		var op graph.Op
+		if len(h.params()) == 1 {
+			f := newFrozen(h)
+			f.tile, f.columns = o.tile, min(o.tile, vocab)
+			op = f
+		} else {
+			h.tile = o.tile
+			op = &logProbFused{h}
+		}
+		logp = b.g.Apply(op, in...)[0]
 	case o.tile > 0:
 		h := newHead(&in, x, labels, p, b.exact)
 		h.tile = o.tile

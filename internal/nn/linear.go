@@ -178,7 +178,9 @@ func (o *linear) Host(a *graph.Args) func() {
 		run = append(run, p.drop.rows(a, o.n, o.in, masked, x, nil),
 			multiply(a, &kernels.Product{M: o.n, K: o.in, Exact: o.exact, A: masked, Outs: []kernels.Out{product}}, mm))
 	}
-	main.Kept = len(low.Outs) > 0
+	if len(low.Outs) > 0 {
+		main.Kept = low
+	}
 	for _, m := range []*kernels.Product{low, main} {
 		if len(m.Outs) > 0 {
 			run = append(run, multiply(a, m, mm))
@@ -365,7 +367,10 @@ func (o *linearGrad) hostProj(a *graph.Args, k int, mm []float32, tmp scratch, w
 		masked = tmp[len(tmp)-sized(f.n*f.in):][:f.n*f.in]
 	}
 	if dX != nil {
-		dx.A, dx.Kept = dy, tt != nil
+		dx.A = dy
+		if tt != nil {
+			dx.Kept = t
+		}
 		y := &dx.Outs[0]
 		y.C, y.B, y.Add = dX, p.w.of(a), onto(dX, *written)
 		if y.R > 0 {

@@ -30,6 +30,7 @@ const tileBytes = 32 << 20
 type head struct {
 	n, c, v int
 	tile    int // rows of a tile
+	columns int // of a tile, where it has not all
 	exact   bool
 	p       proj
 }
@@ -47,6 +48,9 @@ func newHead(in *ins, x, labels *graph.Node, p Proj, exact bool) head {
 		h.tile &^= 15
 	}
 	h.tile = min(h.tile, h.n)
+	if tiles := (h.n + h.tile - 1) / max(h.tile, 1); tiles > 1 { // of about equal size
+		h.tile = min(h.tile, ((h.n+tiles-1)/tiles+15)&^15)
+	}
 	h.p = in.proj(p, h.c)
 	return h
 }

@@ -4,10 +4,15 @@ import "tune/internal/graph"
 
 // LogProbFused is LogProb for objectives whose gradient d loss/d logp (N, 1) is known before the forward, as in supervised
 // fine-tuning, where it is minus the weight of each token: every tile of logits is turned into its gradient while it is
-// there, so the logits are computed once. Differentiate with Graph.Backward(logp, dlogp, ...).
+// there, so the logits are computed once. Differentiate with Graph.Backward(logp, dlogp, ...). Heads that are not trained take
+// logProbFrozen.
 func LogProbFused(x, labels, dlogp *graph.Node, p Proj, exact bool) (logp, hit *graph.Node) {
 	in := ins{x, labels, dlogp}
-	o := &logProbFused{newHead(&in, x, labels, p, exact)}
+	h := newHead(&in, x, labels, p, exact)
+	var o graph.Op = &logProbFused{h}
+	if len(h.params()) == 1 {
+		o = newFrozen(h)
+	}
 	out := x.Graph().Apply(o, in...)
 	return out[0], out[1]
 }
@@ -44,6 +49,11 @@ func (o *logProbFused) Host(a *graph.Args) func() {
 }
 
 func (o *logProbFused) Grad(in, out, dout []*graph.Node) []*graph.Node {
+	return fusedGrad(&o.head, in, out, dout)
+}
+
+// fusedGrad hands out the gradients that the forward made, its outputs from the third on.
+func fusedGrad(h *head, in, out, dout []*graph.Node) []*graph.Node {
 	r := make([]*graph.Node, len(in))
 	if dout[0] == nil {
 		return r
@@ -51,7 +61,7 @@ func (o *logProbFused) Grad(in, out, dout []*graph.Node) []*graph.Node {
 	if dout[0] != in[2] {
 		panic("nn: LogProbFused: differentiate with Backward(logp, dlogp) and the same dlogp")
 	}
-	for k, at := range o.params() {
+	for k, at := range h.params() {
 		r[at] = out[2+k]
 	}
 	return r

@@ -127,11 +127,16 @@ func (v vector) of(a *graph.Args) []float32 {
 // decodeRow writes row r of m as float32 to dst (Cols).
 func decodeRow(m *kernels.Matrix, r int, dst []float32) {
 	n := (m.Cols + m.Block - 1) / m.Block * m.Bytes
-	stride := m.Stride
-	if stride == 0 {
-		stride = n
+	at := r * rowBytes(m)
+	m.F32(dst, m.Data[at:at+n])
+}
+
+// rowBytes is the bytes from row to row of m.
+func rowBytes(m *kernels.Matrix) int {
+	if m.Stride != 0 {
+		return m.Stride
 	}
-	m.F32(dst, m.Data[r*stride:r*stride+n])
+	return (m.Cols + m.Block - 1) / m.Block * m.Bytes
 }
 
 // grain is about how many values a task handles.

@@ -73,17 +73,19 @@ func (v *vec) expSetup() {
 	}
 }
 
-// exponentials emits sumExp, scaleExp, swiGLU and its backward.
+// exponentials emits sumExp, expSum, scaleExp, swiGLU and its backward.
 func exponentials(a *asm, z bool) {
-	sumOfExp(a, z)
+	sumOfExp(a, z, "sumExp")
+	sumOfExp(a, z, "expSum")
 	scaledExp(a, z)
 	gated(a, z)
 	gatedBackward(a, z)
 }
 
-func sumOfExp(a *asm, z bool) {
+// sumOfExp emits the sum of exponentials; expSum leaves them in x.
+func sumOfExp(a *asm, z bool, name string) {
 	v := &vec{asm: a, z: z}
-	v.fn("is sumExpPlain over n > 0 elements.", v.name("sumExp"), "x *float32, n int, m float32) (s float64", 32, 0)
+	v.fn("is "+name+"Plain over n > 0 elements.", v.name(name), "x *float32, n int, m float32) (s float64", 32, 0)
 	v.i("MOVQ x+0(FP), SI; MOVQ n+8(FP), CX")
 	v.expSetup()
 	v.op("VBROADCASTSS", "m+16(FP)", 14)
@@ -93,6 +95,9 @@ func sumOfExp(a *asm, z bool) {
 		v.load("SI", u, r)
 		v.op("VSUBPS", 14, r, r)
 		v.exp(r, r+1, r+2)
+		if name == "expSum" {
+			v.store(r, "SI", u)
+		}
 		if z {
 			if v.masked {
 				v.op("VMOVAPS.Z", r, "K1", r)
