@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"tune/internal/qtype"
@@ -21,7 +22,7 @@ func normals(n int) []float32 {
 // pattern is how many values are made; larger tensors repeat them.
 const pattern = 1 << 16
 
-// weights are n values stored as t.
+// weights are n values stored as t; for a type without encoder any.
 func weights(t qtype.Type, n int) ([]byte, error) {
 	size, err := t.RowBytes(n)
 	if err != nil {
@@ -32,7 +33,16 @@ func weights(t qtype.Type, n int) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, max(size, once))
-	t.Row().Encode(b[:once], normals(pattern))
+	switch r := t.Row(); {
+	case r.Encode != nil:
+		r.Encode(b[:once], normals(pattern))
+	case r.EncodeWeighted != nil:
+		r.EncodeWeighted(b[:once], normals(pattern), slices.Repeat([]float32{1}, pattern))
+	default: // any codes, and scales neither infinite nor subnormal
+		for i := range b[:once] {
+			b[i] = byte(i*7919>>3) & 0x3b
+		}
+	}
 	for at := once; at < size; at *= 2 {
 		copy(b[at:], b[:at])
 	}
@@ -44,15 +54,22 @@ func matrix(t qtype.Type, rows, cols int) (kernels.Matrix, error) {
 	return kernels.Matrix{Rows: rows, Cols: cols, Data: b, Codec: t.Codec()}, err
 }
 
-// kernels measures products of the sizes of SmolLM2-135M, products of one row, and attention.
+// kernels measures products of the sizes of SmolLM2-135M, of every stored type, of integers, of one row, and attention.
 func (b *bencher) kernels() error {
 	for _, s := range [][3]int{{512, 576, 1536}, {2048, 576, 1536}, {2048, 1536, 576}, {512, 576, 49152}} {
 		if err := b.gemm(qtype.BF16, "bf16", s, arithmetic); err != nil {
 			return err
 		}
 	}
-	for _, t := range []qtype.Type{qtype.Q8_0, qtype.Q4_1, qtype.Q4_K} {
-		if err := b.gemm(t, strings.ToLower(t.String()), [3]int{512, 2048, 2048}, arithmetic); err != nil {
+	for _, t := range qtype.All() {
+		r, name := t.Row(), strings.ToLower(t.String())
+		if r.Decode == nil || r.Block == 1 && r.Bytes > 2 {
+			continue
+		}
+		if r.GGUF < 0 && r.SafeTensors == "" {
+			name = "packed/" + name
+		}
+		if err := b.gemm(t, name, [3]int{512, 2048, 2048}, arithmetic); err != nil {
 			return err
 		}
 	}

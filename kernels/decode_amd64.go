@@ -24,3 +24,15 @@ func fastF16(dst []uint16, src []byte) int {
 	decF16(&dst[0], &src[:64*n][0], n)
 	return 32 * n
 }
+
+// fastBlocks is the assembly of a type, none when the CPU does not convert to bf16.
+func fastBlocks(name string) blockDecoder {
+	d, ok := blockDecoders[name]
+	switch {
+	case !ok:
+		panic("kernels: no decoder of " + name)
+	case level < levelAVX512BF16:
+		return blockDecoder{}
+	}
+	return d
+}

@@ -7,3 +7,5 @@ func fastDecoder(storedType) func(dst *uint16, src *byte, n int) { return nil }
 func fastF16([]uint16, []byte) int { return 0 }
 
 func fastFloats(*Codec) (floatRows, int) { return nil, 0 }
+
+func fastBlocks(string) blockDecoder { return blockDecoder{} }

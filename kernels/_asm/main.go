@@ -45,6 +45,7 @@ func generate(dir string) (map[string]string, error) {
 		{"gemm", gemm},
 		{"lanes", lanes},
 		{"decode", decoders},
+		{"blocks", moreDecoders},
 		{"fused", fusedDots},
 		{"scores", scores},
 		{"rows", rows},
