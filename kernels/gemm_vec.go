@@ -71,13 +71,12 @@ func (m *multiply) planVec() {
 	m.outs, m.tasks = m.outs[:0], 0
 	for i := range m.x.Outs {
 		o := &m.x.Outs[i]
-		p := outPlan{first: m.tasks, fused: fusedFor(o.B.Codec)}
-		if m.x.K%o.B.Block != 0 {
-			p.fused = nil
-		}
-		if x := m.x; x.M == 1 && !x.Exact && p.fused != nil {
-			if p.words = wordsFor(o.B.Codec); p.words != nil {
-				rounded = true
+		p := outPlan{first: m.tasks}
+		if x := m.x; x.K%o.B.Block == 0 {
+			p.fused = fusedFor(o.B.Codec)
+			if x.M == 1 && !x.Exact {
+				p.words = wordsFor(o.B.Codec)
+				rounded = rounded || p.words != nil
 			}
 		}
 		m.outs = append(m.outs, p)

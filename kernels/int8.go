@@ -85,7 +85,11 @@ func (x *Product) integer(o *Out) bool {
 		return false
 	}
 	c, ok := intCodecOf(o.B.Codec)
-	return ok && (c.dots != nil || !x.few())
+	if !x.few() {
+		return ok
+	}
+	words := x.M == 1 && vnni() && wordsFor(o.B.Codec) != nil // as fast with activations of 16 bits
+	return ok && c.dots != nil && !words
 }
 
 // few tells whether the product goes row by row of B.
