@@ -104,8 +104,8 @@ type multiply struct {
 	eng    *engine
 	packed []float32 // A, block by block, panel by panel; then U of every Out
 	outs   []outPlan
-	step   int // values of K in a block; rows of B in a task of the small product
-	cols   int // rows of B in a task of the product by lanes
+	step   int // values of K in a block
+	cols   int // rows of B in a task of the product by lanes and of the small one
 	lanes  int // rows of A that are multiplied together in it
 	blocks int
 	rows   int  // panels of A
@@ -214,11 +214,13 @@ func (p *Pool) floats(x *Product, scratch []float32) {
 	switch {
 	case m.small():
 		m.planVec()
-		p.run(m.tasks, m.vecTask)
+		m.foresee()
+		p.deal(m.tasks, m.vecTask)
 	case m.rowsAreLanes():
 		m.planLanes()
 		m.packLanes()
-		p.run(m.tasks, m.laneTask)
+		m.foresee()
+		p.deal(m.tasks, m.laneTask)
 	default:
 		m.plan()
 		x.packed = how
@@ -365,10 +367,7 @@ func (m *multiply) packColumns(j, k0, k1, r0, r1 int) {
 
 // runTask computes one task: a group of columns, a chunk of rows.
 func (m *multiply) runTask(worker, task int) {
-	i := len(m.outs) - 1
-	for m.outs[i].first > task {
-		i--
-	}
+	i := m.outOf(task)
 	p, o, e, w := &m.outs[i], &m.x.Outs[i], m.eng, &m.pool.panels[worker]
 	col, r0, r1 := task-p.first, 0, m.rows
 	if over := col - p.whole; over >= 0 {

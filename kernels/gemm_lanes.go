@@ -134,10 +134,7 @@ func (m *multiply) packLane(w *panels, dst unsafe.Pointer, src []float32, ld, n,
 
 // runLanes computes some columns of one Out.
 func (m *multiply) runLanes(worker, task int) {
-	i := len(m.outs) - 1
-	for m.outs[i].first > task {
-		i--
-	}
+	i := m.outOf(task)
 	p, o, w, e := &m.outs[i], &m.x.Outs[i], &m.pool.panels[worker], m.eng
 	tile := e.laneSums / m.lanes
 	c0 := (task - p.first) * m.cols
@@ -158,11 +155,7 @@ func (m *multiply) runLanes(worker, task int) {
 				t.kd2, t.b2 = p.extra, unsafe.Pointer(&w.rows[t.kd])
 				w.open(e, &o.V, c, n, 0, o.R, t.kd)
 			}
-			next := c + tile
-			if next >= c1 { // the tasks between are the others'
-				next = c0 + m.cols*m.pool.workers
-			}
-			t.ahead, t.aheadStep = o.B.ahead(next, tile, k0, e.per*4*min(tile, e.asks))
+			t.ahead, t.aheadStep = o.B.ahead(c+tile, tile, k0, e.per*4*min(tile, e.asks))
 			m.laneTiles(w, o, p, t, c, n, k0, k1)
 		}
 	}

@@ -15,6 +15,8 @@ const (
 	// FewRows is the most rows of A that go this way.
 	FewRows = 8
 	vecTask = 64 // most rows of B per task
+	// vecBytes is about how much of B a task reads: workers come to the end of a product at most the time of one apart.
+	vecBytes = 40 << 10
 )
 
 // fusedProduct is y[i*ldy+r] = sum over k of x[i*ldx+k]·w[r][k] for i < m, r < rows, where m, 1 to 4, is the function's own, w[r] is
@@ -61,13 +63,13 @@ func (m *multiply) small() bool {
 	return true
 }
 
-// planVec cuts the rows of every B into tasks, eight or more: few, because each begins with memory that nobody has asked for yet.
+// planVec cuts the rows of every B into tasks, eight or more.
 func (m *multiply) planVec() {
 	all, rounded := 0, false
 	for i := range m.x.Outs {
 		all += m.x.Outs[i].N
 	}
-	m.step = min(max(all/8, 8), vecTask)
+	m.cols = min(max(min(all/8, vecBytes/max(m.x.Outs[0].B.stride(), 1))&^3, 8), vecTask)
 	m.outs, m.tasks = m.outs[:0], 0
 	for i := range m.x.Outs {
 		o := &m.x.Outs[i]
@@ -80,7 +82,7 @@ func (m *multiply) planVec() {
 			}
 		}
 		m.outs = append(m.outs, p)
-		m.tasks += (o.N + m.step - 1) / m.step
+		m.tasks += (o.N + m.cols - 1) / m.cols
 	}
 	if rounded {
 		roundWords((*int16)(m.word(0)), (*float32)(m.word(m.x.K/2)), &m.x.A[0], m.x.K/wordGroup)
@@ -89,13 +91,10 @@ func (m *multiply) planVec() {
 
 // runVec computes some columns of one Out.
 func (m *multiply) runVec(worker, task int) {
-	i := len(m.outs) - 1
-	for m.outs[i].first > task {
-		i--
-	}
+	i := m.outOf(task)
 	x, o, w := m.x, &m.x.Outs[i], &m.pool.panels[worker]
-	n0 := (task - m.outs[i].first) * m.step
-	n1 := min(n0+m.step, o.N)
+	n0 := (task - m.outs[i].first) * m.cols
+	n1 := min(n0+m.cols, o.N)
 	if words := m.outs[i].words; words != nil {
 		src, _ := o.B.span(n0, 0, x.K)
 		words(&w.sums[0], m.word(0), m.word(x.K/2), unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
@@ -121,20 +120,19 @@ func (m *multiply) runVec(worker, task int) {
 	}
 }
 
-// storeRow writes the sums of columns from n0 on of row r of C, with what is added to them.
+// storeRow writes the sums of columns from n0 on of row r of C, with what is added to them; it changes the sums.
 func storeRow(o *Out, r, n0 int, sums []float32) {
-	scale, at := o.scale(), r*o.N+n0
-	c := o.C[at : at+len(sums)]
-	for j, v := range sums {
-		v *= scale
-		if o.Add != nil {
-			v += o.Add[at+j]
-		}
-		if o.Bias != nil {
-			v += o.Bias[n0+j]
-		}
-		c[j] = v
+	at := r*o.N + n0
+	if scale := o.scale(); scale != 1 {
+		Scale(sums, scale, sums)
 	}
+	if o.Add != nil {
+		Add(sums, sums, o.Add[at:at+len(sums)])
+	}
+	if o.Bias != nil {
+		Add(sums, sums, o.Bias[n0:n0+len(sums)])
+	}
+	copy(o.C[at:], sums)
 }
 
 // products puts a[r]·b[n], r < M, n0 <= n < n1, k values long, into w.sums[r*vecTask+n-n0].

@@ -114,6 +114,8 @@ func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w un
 
 func pause() {}
 
+func askFor(uintptr) { pause() }
+
 // peakLoop is a loop of multiply-adds on registers and its operations per round.
 func peakLoop(bool) (ops float64, loop func(n int)) {
 	if level < levelNEON {

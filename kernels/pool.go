@@ -31,6 +31,12 @@ type Pool struct {
 	parked  []atomic.Bool
 	wake    []chan struct{}
 	closed  bool
+
+	dealt    bool      // each worker has tasks of its own (deal.go):
+	portions []portion // those
+	path     path
+	ahead    []stream // by worker: memory to be asked for after this job; nil: none
+	asked    stream   // by the caller of Run
 }
 
 // spins is how often a worker polls before it parks, about 40 ns each.
@@ -62,7 +68,8 @@ func newPool(workers, spin int) *Pool {
 
 // newSerial makes the parts of a Pool that need no goroutine.
 func newSerial(workers int) *Pool {
-	p := &Pool{workers: workers, panels: newPanels(workers), work: make([][]float32, workers)}
+	p := &Pool{workers: workers, panels: newPanels(workers), work: make([][]float32, workers), portions: make([]portion, workers)}
+	p.path.after = map[uintptr][]stream{}
 	p.mm.bind(p)
 	p.im.bind(p)
 	p.att.bind(p)
@@ -106,11 +113,12 @@ func (p *Pool) run(tasks int, f func(worker, task int)) {
 	p.next.Store(0)
 	p.start(f)
 	p.claim(0, f, tasks)
+	p.asked.follow(p.ahead, 0)
 	for range p.spin {
 		if p.running.Load() == 0 {
 			return
 		}
-		pause()
+		p.asked.ask()
 	}
 	job := p.seq.Load()
 	p.waiting.Store(job)
@@ -122,6 +130,10 @@ func (p *Pool) run(tasks int, f func(worker, task int)) {
 
 // claim runs tasks until none is left.
 func (p *Pool) claim(worker int, f func(worker, task int), tasks int) {
+	if p.dealt {
+		p.claimDealt(worker, f)
+		return
+	}
 	for t := int(p.next.Add(1)) - 1; t < tasks; t = int(p.next.Add(1)) - 1 {
 		f(worker, t)
 	}
@@ -140,12 +152,14 @@ func (p *Pool) start(f func(worker, task int)) {
 }
 
 func (p *Pool) worker(w int) {
+	var s stream
 	for last := uint64(0); ; last++ {
-		p.await(w, last)
+		p.await(w, last, &s)
 		if p.job == nil {
 			return
 		}
 		p.claim(w, p.job, p.tasks)
+		s.follow(p.ahead, w)
 		// By number: between the two the caller may have seen the end itself and be parked on the next job.
 		if p.running.Add(-1) == 0 && p.waiting.CompareAndSwap(last+1, 0) {
 			p.done <- struct{}{}
@@ -154,13 +168,13 @@ func (p *Pool) worker(w int) {
 }
 
 // await returns when a job after last has started. A wake may be one for the job before: this worker has done that and parked again before
-// start, whose thread did not run, came to it.
-func (p *Pool) await(w int, last uint64) {
+// start, whose thread did not run, came to it. Meanwhile s is asked for.
+func (p *Pool) await(w int, last uint64, s *stream) {
 	for range p.spin {
 		if p.seq.Load() != last {
 			return
 		}
-		pause()
+		s.ask()
 	}
 	for p.seq.Load() == last {
 		p.parked[w].Store(true)

@@ -185,4 +185,10 @@ func peaks(a *asm) {
 	}
 	a.fn("waits some 40 ns.", "pause", "", 0, 0)
 	a.i("PAUSE; RET")
+	a.fn("asks for 512 bytes of memory.", "askFor", "at uintptr", 8, 0)
+	a.i("MOVQ at+0(FP), AX")
+	for i := range 8 {
+		a.i("PREFETCHT1 %d(AX)", 64*i)
+	}
+	a.i("RET")
 }
