@@ -27,23 +27,23 @@ type (
 		centred bool
 		panels  int
 	}
-	vnniTile func(acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, n, cols, zero int)
+	vnniTile func(acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, step, n, cols, zero int)
 )
 
-// intTile is the tile of a codec; lda is the bytes from one panel of A to the next.
-func intTile(c *intCodec, acc *float32, a unsafe.Pointer, lda, panels int, w unsafe.Pointer, n, cols int) {
+// intTile is the tile of a codec; lda is the bytes from one panel of A to the next, step those from one group of records to the next.
+func intTile(c *intCodec, acc *float32, a unsafe.Pointer, lda, panels int, w unsafe.Pointer, step, n, cols int) {
 	k := c.kind
 	switch {
 	case vnni():
-		vnniTiles[vnniKey{k.group, c.zero > 0, panels}](acc, a, lda, w, n, cols, c.zero)
+		vnniTiles[vnniKey{k.group, c.zero > 0, panels}](acc, a, lda, w, step, n, cols, c.zero)
 	case level < levelAVX2:
-		intTilePlain(k, acc, a, w, n, cols)
+		intTilePlain(k, acc, a, w, step, n, cols)
 	case k == &codes5:
-		tileCodes5(acc, a, w, n, cols)
+		tileCodes5(acc, a, w, step, n, cols)
 	case k == &codes6:
-		tileCodes6(acc, a, w, n, cols)
+		tileCodes6(acc, a, w, step, n, cols)
 	default:
-		tileCodes8(acc, a, w, n, cols)
+		tileCodes8(acc, a, w, step, n, cols)
 	}
 }
 

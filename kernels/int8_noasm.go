@@ -12,8 +12,8 @@ func intCodecOf(c *Codec) (intCodec, bool) {
 	return intPlain[t], true
 }
 
-func intTile(c *intCodec, acc *float32, a unsafe.Pointer, _, _ int, w unsafe.Pointer, n, cols int) {
-	intTilePlain(c.kind, acc, a, w, n, cols)
+func intTile(c *intCodec, acc *float32, a unsafe.Pointer, _, _ int, w unsafe.Pointer, step, n, cols int) {
+	intTilePlain(c.kind, acc, a, w, step, n, cols)
 }
 
 func quantize(q *int8, scales, sums32, sums16, x *float32, n int) {

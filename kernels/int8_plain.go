@@ -145,8 +145,8 @@ func (f *intForm) product(row *storedRow, m int) intProduct {
 	}
 }
 
-// intTilePlain adds n groups of a panel of A times cols columns to acc, [cols][intRows].
-func intTilePlain(k *codeKind, acc *float32, a, w unsafe.Pointer, n, cols int) {
+// intTilePlain adds n groups of a panel of A times cols columns, whose records lie step bytes apart, to acc, [cols][intRows].
+func intTilePlain(k *codeKind, acc *float32, a, w unsafe.Pointer, step, n, cols int) {
 	c := unsafe.Slice(acc, cols*intRows)
 	for g := range n {
 		codes := unsafe.Slice((*int8)(unsafe.Add(a, g*intPanel)), intRows*intGroup)
@@ -156,7 +156,7 @@ func intTilePlain(k *codeKind, acc *float32, a, w unsafe.Pointer, n, cols int) {
 			sums = tail[2*intRows:]
 		}
 		for j := range cols {
-			r := unsafe.Slice((*byte)(unsafe.Add(w, (g*cols+j)*k.record)), k.record)
+			r := unsafe.Slice((*byte)(unsafe.Add(w, g*step+j*k.record)), k.record)
 			for at := 0; at < intGroup; at += k.group {
 				d := math.Float32frombits(binary.LittleEndian.Uint32(r[intGroup+at/k.group*8:]))
 				low := math.Float32frombits(binary.LittleEndian.Uint32(r[intGroup+at/k.group*8+4:]))

@@ -124,7 +124,7 @@ const tolLow = 8e-3
 // TestIntegerProducts: every type, few and many rows, edges of all kinds, long K, several Outs of one A: within rounding of the exact sums of
 // what the codes are; C and scratch lie between guard words; the bits are those of any number of workers.
 func TestIntegerProducts(t *testing.T) {
-	shapes := [][3]int{{1, 70, 256}, {3, 9, 512}, {8, 33, 768}, {9, 1, 256}, {13, 65, 512}, {16, 24, 2304}, {41, 130, 256}, {300, 20, 256}}
+	shapes := [][3]int{{1, 70, 256}, {3, 9, 512}, {8, 33, 768}, {9, 1, 256}, {13, 65, 512}, {16, 24, 2304}, {41, 130, 256}, {300, 20, 256}, {6, 20, 256}, {7, 35, 512}}
 	p := NewPool(2)
 	defer p.Close()
 	eachLevel(t, func(t *testing.T) {

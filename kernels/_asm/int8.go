@@ -130,12 +130,12 @@ func packRows8(a *asm) {
 // Registers: 32 values of the eight rows 0..7, their scales 8, their sums 9, temporaries 10..14, ones 15.
 func intTile(a *asm, k codeKind) {
 	t := tileOf{a, k}
-	a.fn(fmt.Sprintf("is acc[c*8+r] += sum over n > 0 groups g of d·scale[r]·(sum of 32 codes times activations) + low·sum[r] for rows r < 8 and columns c < cols; a is what packInt8AVX2 wrote, w has cols records of %d bytes for each group.", k.record),
-		"tileCodes"+k.name, "acc *float32, a, w unsafe.Pointer, n, cols int", 40, tileFrame)
-	a.i("MOVQ a+8(FP), DX; MOVQ w+16(FP), SI; MOVQ n+24(FP), R9")
+	a.fn(fmt.Sprintf("is acc[c*8+r] += sum over n > 0 groups g of d·scale[r]·(sum of 32 codes times activations) + low·sum[r] for rows r < 8 and columns c < cols; a is what packInt8AVX2 wrote, w has cols records of %d bytes for each group, step bytes apart.", k.record),
+		"tileCodes"+k.name, "acc *float32, a, w unsafe.Pointer, step, n, cols int", 48, tileFrame)
+	a.i("MOVQ a+8(FP), DX; MOVQ n+32(FP), R9")
 	a.ones(true, 15)
 	a.label("group")
-	a.i("MOVQ acc+0(FP), DI; MOVQ cols+32(FP), CX")
+	a.i("MOVQ acc+0(FP), DI; MOVQ w+16(FP), SI; MOVQ cols+40(FP), CX")
 	for s := range 8 {
 		a.i("VMOVDQU %d(DX), Y%d", 32*s, s)
 		if k == codes8 { // a = 16·high + low with low in -8..7 and high in -8..8
@@ -167,7 +167,7 @@ func intTile(a *asm, k codeKind) {
 		t.scaled(32)
 	}
 	a.i("VMOVUPS Y13, (DI); ADDQ $%d, SI; ADDQ $32, DI; DECQ CX; JNZ column", k.record)
-	a.i("ADDQ $384, DX; DECQ R9; JNZ group")
+	a.i("MOVQ step+24(FP), AX; ADDQ AX, w+16(FP); ADDQ $384, DX; DECQ R9; JNZ group")
 	a.ret()
 }
 

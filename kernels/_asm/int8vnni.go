@@ -64,11 +64,11 @@ func (t *vnniTile) function() {
 	if t.centred {
 		low, begin = "0", " less zero"
 	}
-	t.fn(fmt.Sprintf("is acc[c*%d+r] += sum over n > 0 groups of d·scale[r]·(sum of 32 codes%s times activations) + %s for rows r < %d and columns c < cols, a multiple of %d, with %d scales to 32 values; a is what roundInt8x16 wrote, lda bytes apart; w has cols records of %d bytes for each group.",
-		16*t.panels, begin, low, 16*t.panels, t.columns, 32/t.group, t.record), t.name(), "acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, n, cols, zero int", 56, 0)
-	t.i("MOVQ a+8(FP), DX; MOVQ lda+16(FP), R10; MOVQ w+24(FP), SI; MOVQ n+32(FP), R9; MOVQ zero+48(FP), AX")
+	t.fn(fmt.Sprintf("is acc[c*%d+r] += sum over n > 0 groups of d·scale[r]·(sum of 32 codes%s times activations) + %s for rows r < %d and columns c < cols, a multiple of %d, with %d scales to 32 values; a is what roundInt8x16 wrote, lda bytes apart; w has cols records of %d bytes for each group, step bytes apart.",
+		16*t.panels, begin, low, 16*t.panels, t.columns, 32/t.group, t.record), t.name(), "acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, step, n, cols, zero int", 64, 0)
+	t.i("MOVQ a+8(FP), DX; MOVQ lda+16(FP), R10; MOVQ w+24(FP), R8; MOVQ step+32(FP), R11; MOVQ n+40(FP), R9; MOVQ zero+56(FP), AX")
 	t.label("group")
-	t.i("MOVQ acc+0(FP), DI; MOVQ cols+40(FP), CX")
+	t.i("MOVQ acc+0(FP), DI; MOVQ R8, SI; MOVQ cols+48(FP), CX")
 	for p := range t.panels {
 		t.load(p)
 	}
@@ -79,7 +79,7 @@ func (t *vnniTile) function() {
 		t.scaled(h)
 	}
 	t.i("ADDQ $%d, SI; ADDQ $%d, DI; SUBQ $%d, CX; JNZ column", t.columns*t.record, t.columns*64*t.panels, t.columns)
-	t.i("ADDQ $768, DX; DECQ R9; JNZ group")
+	t.i("ADDQ $768, DX; ADDQ R11, R8; DECQ R9; JNZ group")
 	t.ret()
 }
 
