@@ -17,6 +17,7 @@ import (
 	"tune/internal/qtype"
 	"tune/internal/safetensors"
 	"tune/internal/tensor"
+	"tune/internal/testkit"
 	"tune/kernels"
 )
 
@@ -178,6 +179,9 @@ const (
 func TestMemoryBound(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("what a process has resident is read from /proc, which this system has not")
+	}
+	if testkit.RaceDetector {
+		t.Skip("the race detector takes memory of its own")
 	}
 	layers, width, inner, limit := 16, 256, 768, int64(40<<20)
 	if *full {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"tune/data"
+	"tune/internal/testkit"
 )
 
 const peakEnv = "TUNE_TEST_PEAK"
@@ -35,7 +36,7 @@ func TestPlanMatchesPeak(t *testing.T) {
 		fmt.Printf("\nplanned %d peak %d activations %d\n", plan.Total, PeakMemory(), plan.Activations)
 		return
 	}
-	if raceDetector || runtime.GOOS != "linux" {
+	if testkit.RaceDetector || runtime.GOOS != "linux" {
 		t.Skip("the race detector takes memory of its own, and only Linux tells the peak")
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPlanMatchesPeak$")

@@ -51,6 +51,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(c, r, "a.bin", time.Time{}, bytes.NewReader(s.data))
 }
 
+// refuse answers the next n requests 503 and tells how many bytes were sent so far, once the answers under way have ended.
+func (s *server) refuse(n int) (sent int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = n
+	return s.sent
+}
+
 type cutter struct {
 	http.ResponseWriter
 	left, sent int
@@ -147,14 +155,15 @@ func TestCutConnections(t *testing.T) {
 	if err != nil || !bytes.Equal(got, s.data) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	if s.sent != len(s.data)+1 {
-		t.Errorf("%d bytes sent of a file of %d", s.sent, len(s.data))
+	if sent := s.refuse(100); sent != len(s.data)+1 {
+		t.Errorf("%d bytes sent of a file of %d", sent, len(s.data))
 	}
-	s.busy = 100
 	f.Close()
 	if _, err := f.ReadAt(make([]byte, 1), 0); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable (five tries failed)") {
 		t.Errorf("a server that stays busy: %v", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := 100 - s.busy; n != 5 {
 		t.Errorf("%d tries, want 5", n)
 	}
