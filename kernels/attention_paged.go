@@ -1,5 +1,7 @@
 package kernels
 
+import "unsafe"
+
 // Paged attention: many sequences, whose keys and values lie in pages that sequences may share. A page holds the keys and values of
 // up to PageRows consecutive tokens of a sequence and begins at a multiple of PageRows of its positions. What a query gets depends
 // on its own sequence alone, to the last bit: not on what else is computed along, nor on what is shared.
@@ -62,7 +64,7 @@ func (a Attention) ForwardPaged(p *Pool, x *Paged) {
 func (a Attention) PagedSteps(p *Pool, x *Paged) {
 	w := a.beginPaged(p, x)
 	defer w.endPaged()
-	w.pool.run(len(x.Spans)*w.K, w.stepTask)
+	w.pool.deal(len(x.Spans)*w.K, w.stepTask)
 }
 
 func (a Attention) beginPaged(p *Pool, x *Paged) *attend {
@@ -111,23 +113,26 @@ func (x *attend) runPart(worker, t int) {
 	x.forwardBlock(&b, blockOperands{x.kc[at*x.cols:], x.vp[at*x.kpairs:], q, o, nil, s.Pages}, work, int(part[1]), h)
 }
 
-// runStep computes the outputs of one query for the heads of one key head.
+// runStep computes the outputs of one query for the heads of one key head. It asks for the memory of a page while it works on the one before:
+// rows of one head lie too far apart for the CPU to see them coming.
 func (x *attend) runStep(worker, t int) {
 	s, kv := &x.paged.Spans[t/x.K], t%x.K
 	group, out := x.H/x.K, x.D+2
 	work := x.pool.workspace(worker, tileRows*(scoreKeys+x.width)+vecHeads*out)
 	parts := cut(&work, vecHeads*out)
-	low := x.Attention.low(0, s.First)
+	first, last := x.pagesOf(s)
 	for h := kv * group; h < (kv+1)*group; h += vecHeads {
 		heads := min(vecHeads, (kv+1)*group-h)
 		at := (s.Row*x.H + h) * x.D
 		f := newFold(x.Attention, work)
-		for page := low / PageRows; page*PageRows <= s.First; page++ {
-			r := x.paged.Pages[s.Pages[page]][0]
-			from := max(0, low-page*PageRows)
-			n := min(PageRows, s.First+1-page*PageRows) - from
-			row := x.keyRow(int(r.At)+from, kv)
-			f.add(x.paged.Q[at:], x.paged.K[r.Source][row:], x.paged.V[r.Source][row:], heads, n)
+		for page := first; page <= last; page++ {
+			if page < last {
+				x.askPage(t, page+1)
+			} else {
+				x.askPage(t+1, -1)
+			}
+			k, v, n := x.pageRows(t, page)
+			f.add(x.paged.Q[at:], k, v, heads, n)
 		}
 		f.finish(parts, heads)
 		for i := range heads {
@@ -135,4 +140,31 @@ func (x *attend) runStep(worker, t int) {
 			Scale(x.paged.O[at+i*x.D:][:x.D], 1/part[x.D+1], part)
 		}
 	}
+}
+
+// pagesOf is the first and the last page that a span's query sees.
+func (x *attend) pagesOf(s *Span) (first, last int) {
+	return x.Attention.low(0, s.First) / PageRows, s.First / PageRows
+}
+
+// pageRows is what task t sees of a page: the first key, the first value and how many there are.
+func (x *attend) pageRows(t, page int) (k, v []float32, n int) {
+	s, low := &x.paged.Spans[t/x.K], 0
+	r := x.paged.Pages[s.Pages[page]][0]
+	low = max(0, x.Attention.low(0, s.First)-page*PageRows)
+	row := x.keyRow(int(r.At)+low, t%x.K)
+	return x.paged.K[r.Source][row:], x.paged.V[r.Source][row:], min(PageRows, s.First+1-page*PageRows) - low
+}
+
+// askPage asks for what task t, if there is one, will see of a page; -1: of its first one.
+func (x *attend) askPage(t, page int) {
+	if t >= len(x.paged.Spans)*x.K {
+		return
+	}
+	if page < 0 {
+		page, _ = x.pagesOf(&x.paged.Spans[t/x.K])
+	}
+	k, v, n := x.pageRows(t, page)
+	askRows(unsafe.Pointer(&k[0]), 4*x.K*x.D, 4*x.D, n)
+	askRows(unsafe.Pointer(&v[0]), 4*x.K*x.D, 4*x.D, n)
 }

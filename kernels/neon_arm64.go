@@ -116,6 +116,8 @@ func pause() {}
 
 func askFor(uintptr) { pause() }
 
+func askRows(unsafe.Pointer, int, int, int) {}
+
 // peakLoop is a loop of multiply-adds on registers and its operations per round.
 func peakLoop(bool) (ops float64, loop func(n int)) {
 	if level < levelNEON {

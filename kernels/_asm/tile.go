@@ -191,4 +191,11 @@ func peaks(a *asm) {
 		a.i("PREFETCHT1 %d(AX)", 64*i)
 	}
 	a.i("RET")
+	a.fn("asks for rows > 0 rows of n > 0 bytes, stride bytes apart.", "askRows", "at unsafe.Pointer, stride, n, rows int", 32, 0)
+	a.i("MOVQ at+0(FP), SI; MOVQ stride+8(FP), R8; MOVQ n+16(FP), R9; MOVQ rows+24(FP), CX")
+	a.label("row")
+	a.i("MOVQ SI, AX; MOVQ R9, DX")
+	a.label("line")
+	a.i("PREFETCHT0 (AX); ADDQ $64, AX; SUBQ $64, DX; JGT line; ADDQ R8, SI; DECQ CX; JNZ row")
+	a.i("RET")
 }
