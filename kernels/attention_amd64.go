@@ -46,6 +46,24 @@ func mulTile(half bool, rows, cols, depth int, x []float32, xr, xd int, y []floa
 	}
 }
 
+func mulTileWords(rows, cols, depth int, x []float32, xr, xd int, y []uint16, yd int, c []float32, ldc int, f []float32) {
+	if level < levelAVX512 {
+		mulTileWordsPlain(rows, cols, depth, x, xr, xd, y, yd, c, ldc, f)
+		return
+	}
+	t := stridedArgs{x: &x[0], y: (*float32)(unsafe.Pointer(&y[0])), c: &c[0], f: &f[0], tiles: rows / tileRows, cols: cols, depth: depth, xr: xr, xd: xd, yd: yd, ldc: ldc}
+	switch cols / 16 {
+	case 1:
+		stridedWordsx16(&t)
+	case 2:
+		stridedWordsx32(&t)
+	case 3:
+		stridedWordsx48(&t)
+	default:
+		stridedWordsx64(&t)
+	}
+}
+
 func packRows(half bool, dst []float32, stride, rows int, src []float32, ld, n, d int, factor float32) {
 	if !half {
 		packRowsF32(dst, stride, rows, src, ld, n, d, factor)

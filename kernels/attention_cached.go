@@ -1,9 +1,6 @@
 package kernels
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // Attention of a few queries over many cached keys (generation): packing the keys would cost more than the products. Keys are read
 // once for up to vecHeads query heads of their key head, blocks of them at a time; long caches are cut into pieces, each a task
@@ -53,7 +50,7 @@ func (a Attention) piece(out, q, k, v []float32, kv, heads, lo, hi int, work []f
 	f := newFold(a, work)
 	for ; lo < hi; lo += scoreKeys {
 		at := (lo*a.K + kv) * a.D
-		f.add(q, k[at:], v[at:], heads, min(scoreKeys, hi-lo))
+		f.add(q, Source{Floats: k[at:]}, Source{Floats: v[at:]}, heads, min(scoreKeys, hi-lo))
 	}
 	f.finish(out, heads)
 }
@@ -79,9 +76,9 @@ func newFold(a Attention, work []float32) fold {
 }
 
 // add takes n <= scoreKeys more keys and values, rows K·D apart.
-func (f *fold) add(q, k, v []float32, heads, n int) {
+func (f *fold) add(q []float32, k, v Source, heads, n int) {
 	a := &f.a
-	vecProduct(heads, false, &f.s[0], scoreKeys, &q[0], a.D, unsafe.Pointer(&k[0]), 4*a.K*a.D, a.D, n)
+	vecProduct(heads, k.Halves != nil, &f.s[0], scoreKeys, &q[0], a.D, k.at(0), k.size()*a.K*a.D, a.D, n)
 	for h := range heads {
 		s := f.s[h*scoreKeys:][:n]
 		Scale(s, a.Scale, s)
@@ -105,19 +102,24 @@ func (f *fold) finish(out []float32, heads int) {
 }
 
 // addValues is acc = keep·acc + s·v per head; v has a.K·a.D values from row to row.
-func (a Attention) addValues(acc []float32, d int, s, keep, v []float32, heads, n int) {
+func (a Attention) addValues(acc []float32, d int, s, keep []float32, v Source, heads, n int) {
 	if d != a.D { // a tile would read past a row
+		f := acc[len(acc)-d:] // of a row that is no head's
 		for h := range heads {
 			o := acc[h*d:][:a.D]
 			Scale(o, keep[h], o)
 			for j, p := range s[h*scoreKeys:][:n] {
-				Axpy(o, p, v[j*a.K*a.D:])
+				Axpy(o, p, v.row(f[:a.D], j*a.K*a.D))
 			}
 		}
 		return
 	}
 	for at := 0; at < d; at += tileCols {
-		mulTile(false, tileRows, min(tileCols, d-at), n, s, scoreKeys, 1, v[at:], a.K*a.D, acc[at:], d, keep)
+		if cols := min(tileCols, d-at); v.Halves != nil {
+			mulTileWords(tileRows, cols, n, s, scoreKeys, 1, v.Halves[at:], a.K*a.D, acc[at:], d, keep)
+		} else {
+			mulTile(false, tileRows, cols, n, s, scoreKeys, 1, v.Floats[at:], a.K*a.D, acc[at:], d, keep)
+		}
 	}
 }
 

@@ -22,10 +22,67 @@ type Span struct {
 	Pages  []int32 // pages of positions 0 ... First+N-1
 }
 
+// A Source is keys or values, float32 or (Halves) bf16.
+type Source struct {
+	Floats []float32
+	Halves []uint16
+}
+
+// KeepsHalves tells whether keys and values lose nothing that matters when they are kept as bf16: queries of a pass round them to it.
+func (a Attention) KeepsHalves() bool { return !a.Exact && useHalf() }
+
+// Set keeps x as values from value n on; Copy takes the first n values of another source of the kind.
+func (s Source) Set(n int, x []float32) {
+	if s.Halves != nil {
+		BF16FromF32(s.Halves[n:n+len(x)], x)
+		return
+	}
+	copy(s.Floats[n:n+len(x)], x)
+}
+
+func (s Source) Copy(of Source, n int) {
+	if s.Halves != nil {
+		copy(s.Halves[:n], of.Halves)
+		return
+	}
+	copy(s.Floats[:n], of.Floats)
+}
+
+// from is s without its first n values; at the address of value n; size the bytes of one.
+func (s Source) from(n int) Source {
+	if s.Halves != nil {
+		return Source{Halves: s.Halves[n:]}
+	}
+	return Source{Floats: s.Floats[n:]}
+}
+
+func (s Source) at(n int) unsafe.Pointer {
+	if s.Halves != nil {
+		return unsafe.Pointer(&s.Halves[n])
+	}
+	return unsafe.Pointer(&s.Floats[n])
+}
+
+func (s Source) size() int {
+	if s.Halves != nil {
+		return 2
+	}
+	return 4
+}
+
+// row is len(buf) values from value n on, in place or in buf.
+func (s Source) row(buf []float32, n int) []float32 {
+	if s.Halves != nil {
+		F32FromBF16(buf, s.Halves[n:])
+		return buf
+	}
+	return s.Floats[n:][:len(buf)]
+}
+
 // Paged is the operands of paged attention.
 type Paged struct {
-	O, Q    []float32   // (N, H, D); rows of no span are left alone
-	K, V    [][]float32 // sources: (rows, K, D) each
+	O, Q    []float32 // (N, H, D); rows of no span are left alone
+	K, V    []Source  // (rows, K, D) each
 	Pages   []Page
 	Spans   []Span
 	Scratch []float32 // PagedScratch values; PagedSteps needs none
@@ -88,11 +145,12 @@ func (x *attend) runPackPage(worker, t int) {
 }
 
 // gather copies the rows of a page for one key head and returns how many there are.
-func (x *attend) gather(dst []float32, page Page, sources [][]float32, kv int) (n int) {
+func (x *attend) gather(dst []float32, page Page, sources []Source, kv int) (n int) {
 	for _, r := range page {
 		src := sources[r.Source]
 		for j := int(r.At); j < int(r.At+r.N); j++ {
-			copy(dst[n*x.D:(n+1)*x.D], src[x.keyRow(j, kv):])
+			to := dst[n*x.D : (n+1)*x.D]
+			copy(to, src.row(to, x.keyRow(j, kv)))
 			n++
 		}
 	}
@@ -148,12 +206,12 @@ func (x *attend) pagesOf(s *Span) (first, last int) {
 }
 
 // pageRows is what task t sees of a page: the first key, the first value and how many there are.
-func (x *attend) pageRows(t, page int) (k, v []float32, n int) {
+func (x *attend) pageRows(t, page int) (k, v Source, n int) {
 	s, low := &x.paged.Spans[t/x.K], 0
 	r := x.paged.Pages[s.Pages[page]][0]
 	low = max(0, x.Attention.low(0, s.First)-page*PageRows)
 	row := x.keyRow(int(r.At)+low, t%x.K)
-	return x.paged.K[r.Source][row:], x.paged.V[r.Source][row:], min(PageRows, s.First+1-page*PageRows) - low
+	return x.paged.K[r.Source].from(row), x.paged.V[r.Source].from(row), min(PageRows, s.First+1-page*PageRows) - low
 }
 
 // askPage asks for what task t, if there is one, will see of a page; -1: of its first one.
@@ -165,6 +223,7 @@ func (x *attend) askPage(t, page int) {
 		page, _ = x.pagesOf(&x.paged.Spans[t/x.K])
 	}
 	k, v, n := x.pageRows(t, page)
-	askRows(unsafe.Pointer(&k[0]), 4*x.K*x.D, 4*x.D, n)
-	askRows(unsafe.Pointer(&v[0]), 4*x.K*x.D, 4*x.D, n)
+	for _, s := range [2]Source{k, v} {
+		askRows(s.at(0), s.size()*x.K*x.D, s.size()*x.D, n)
+	}
 }

@@ -61,7 +61,7 @@ func TestPaged(t *testing.T) {
 			row := 0
 			for i, s := range seqs {
 				first := len(x.Pages)
-				x.K, x.V, x.Pages = append(x.K, s.k), append(x.V, s.v), append(x.Pages, pagesOf(i, s.n, 3, 70, 100, 129)...)
+				x.K, x.V, x.Pages = append(x.K, Source{Floats: s.k}), append(x.V, Source{Floats: s.v}), append(x.Pages, pagesOf(i, s.n, 3, 70, 100, 129)...)
 				x.Spans = append(x.Spans, Span{row, s.n, 0, count(first, len(x.Pages)-first)})
 				q, row = append(q, s.q...), row+s.n
 			}
@@ -70,6 +70,16 @@ func TestPaged(t *testing.T) {
 			tol := tolAttention
 			if useHalf() && !a.Exact {
 				tol = tolHalf
+			}
+			if a.KeepsHalves() {
+				whole := x.O
+				x.O = make([]float32, len(q))
+				for i, s := range seqs {
+					x.K[i], x.V[i] = sourceOf(s.k, true), sourceOf(s.v, true)
+				}
+				if a.ForwardPaged(pool, &x); !slices.Equal(x.O, whole) {
+					t.Errorf("%+v: keys and values kept as bf16 give other bits", a)
+				}
 			}
 			row = 0
 			for i, s := range seqs {
@@ -91,7 +101,7 @@ func TestPaged(t *testing.T) {
 // pagedAlone is the attention of the queries of s from a position on.
 func (a Attention) pagedAlone(p *Pool, s pagedSequence, from int) []float32 {
 	pages := pagesOf(0, s.n)
-	x := Paged{O: make([]float32, (s.n-from)*a.H*a.D), Q: s.q[from*a.H*a.D:], K: [][]float32{s.k}, V: [][]float32{s.v}, Pages: pages,
+	x := Paged{O: make([]float32, (s.n-from)*a.H*a.D), Q: s.q[from*a.H*a.D:], K: []Source{{Floats: s.k}}, V: []Source{{Floats: s.v}}, Pages: pages,
 		Spans: []Span{{0, s.n - from, from, count(0, len(pages))}}, Scratch: make([]float32, a.PagedScratch(len(pages)))}
 	a.ForwardPaged(p, &x)
 	return x.O
@@ -103,32 +113,45 @@ func TestPagedSteps(t *testing.T) {
 	defer pool.Close()
 	eachLevel(t, func(t *testing.T) {
 		for _, a := range []Attention{{H: 4, K: 2, D: 64, Scale: 0.125}, {H: 3, K: 3, D: 20, Scale: 0.3, Window: 40}, {H: 10, K: 2, D: 33, Scale: 0.1, Exact: true}} {
-			step := func(seqs []pagedSequence) ([]float32, *Paged) {
-				var x Paged
+			for _, halves := range []bool{false, true} {
+				step := func(seqs []pagedSequence) ([]float32, *Paged) {
+					var x Paged
+					for i, s := range seqs {
+						first := len(x.Pages)
+						x.K, x.V, x.Pages = append(x.K, sourceOf(s.k, halves)), append(x.V, sourceOf(s.v, halves)), append(x.Pages, pagesOf(i, s.n)...)
+						x.Spans = append(x.Spans, Span{i, 1, s.n - 1, count(first, len(x.Pages)-first)})
+						x.Q = append(x.Q, s.q[(s.n-1)*a.H*a.D:]...)
+					}
+					x.O = make([]float32, len(x.Q))
+					a.PagedSteps(pool, &x)
+					return x.O, &x
+				}
+				seqs := pagedSequences(a)
+				got, x := step(seqs)
 				for i, s := range seqs {
-					first := len(x.Pages)
-					x.K, x.V, x.Pages = append(x.K, s.k), append(x.V, s.v), append(x.Pages, pagesOf(i, s.n)...)
-					x.Spans = append(x.Spans, Span{i, 1, s.n - 1, count(first, len(x.Pages)-first)})
-					x.Q = append(x.Q, s.q[(s.n-1)*a.H*a.D:]...)
+					k, v := x.K[i].row(make([]float32, len(s.k)), 0), x.V[i].row(make([]float32, len(s.v)), 0)
+					want, _, _, _, _ := attentionRef(a, s.q[(s.n-1)*a.H*a.D:], k, v, nil, make([]int32, 1), s.n-1)
+					near(t, fmt.Sprint("sequence ", i), got[i*a.H*a.D:], want, tolAttention)
+					if alone, _ := step(seqs[i : i+1]); !slices.Equal(alone, got[i*a.H*a.D:(i+1)*a.H*a.D]) {
+						t.Fatalf("%+v: sequence %d: other bits than among others", a, i)
+					}
 				}
-				x.O = make([]float32, len(x.Q))
-				a.PagedSteps(pool, &x)
-				return x.O, &x
-			}
-			seqs := pagedSequences(a)
-			got, x := step(seqs)
-			for i, s := range seqs {
-				want, _, _, _, _ := attentionRef(a, s.q[(s.n-1)*a.H*a.D:], s.k, s.v, nil, make([]int32, 1), s.n-1)
-				near(t, fmt.Sprint("sequence ", i), got[i*a.H*a.D:], want, tolAttention)
-				if alone, _ := step(seqs[i : i+1]); !slices.Equal(alone, got[i*a.H*a.D:(i+1)*a.H*a.D]) {
-					t.Fatalf("%+v: sequence %d: other bits than among others", a, i)
+				if n := testing.AllocsPerRun(3, func() { a.PagedSteps(pool, x) }); n > 0 {
+					t.Errorf("%v allocations", n)
 				}
-			}
-			if n := testing.AllocsPerRun(3, func() { a.PagedSteps(pool, x) }); n > 0 {
-				t.Errorf("%v allocations", n)
 			}
 		}
 	})
+}
+
+// sourceOf keeps x as it is or as bf16.
+func sourceOf(x []float32, halves bool) Source {
+	if !halves {
+		return Source{Floats: x}
+	}
+	s := Source{Halves: make([]uint16, len(x))}
+	s.Set(0, x)
+	return s
 }
 
 // A row that nobody sees may hold anything.

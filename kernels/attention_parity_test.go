@@ -54,6 +54,26 @@ func TestTiles(t *testing.T) {
 	})
 }
 
+// TestWordTiles compares the tiles over bf16 values with the plain one.
+func TestWordTiles(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for depth := range 70 {
+			for cols := 16; cols <= 64; cols += 16 {
+				rows, xr, yd, ldc := tileRows*(1+depth%3), 41+depth, cols+depth%7, cols+16*(depth%3)
+				x, f, y := values(rows*xr+depth, 1), values(rows, 3), make([]uint16, depth*yd+cols)
+				BF16FromF32(y, values(len(y), 2))
+				got := newGuarded((rows-1)*ldc+cols, depth%3)
+				copy(got.x, values(len(got.x), 4))
+				want := append([]float32(nil), got.x...)
+				mulTileWords(rows, cols, depth, x, xr, 1, y, yd, got.x, ldc, f)
+				mulTileWordsPlain(rows, cols, depth, x, xr, 1, y, yd, want, ldc, f)
+				got.check(t, "tile")
+				near(t, fmt.Sprintf("depth %d cols %d", depth, cols), got.x, wide(want), tolTree)
+			}
+		}
+	})
+}
+
 // maskOf draws the mask of row r: all, none, a prefix, a suffix or any bits.
 func maskOf(r int) uint64 {
 	return []uint64{^uint64(0), 0, 1<<(r%64) - 1, ^uint64(0) << (r % 64), 0x9e3779b97f4a7c15 * uint64(r)}[r%5]

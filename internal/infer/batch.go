@@ -42,9 +42,9 @@ var passSizes = []int{leastRows, 16, 24, 32, 48, 96, 192, 288, 384, passRows}
 
 // NewBatch prepares a model, with what was trained on it or nil; its dropout is off.
 func NewBatch(m *model.Model, t model.Trained, pool *kernels.Pool) (*Batch, error) {
-	b := &Batch{m: m, t: plain(t), pool: pool, pages: newPages(m.L, m.K*m.D), steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
-	page := 2 * 4 * kernels.PageRows * m.K * m.D * m.L
-	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / page
+	b := &Batch{m: m, t: plain(t), pool: pool, steps: map[int]*graph.Session{}, passes: map[[2]int]*graph.Session{}, heads: map[int]*graph.Session{}}
+	b.pages = newPages(m.L, m.K*m.D, kernels.Attention{Exact: m.Exact}.KeepsHalves())
+	b.most = int(max(cacheBytes, m.WeightBytes()/2)) / b.pages.bytes()
 	b.panel = kernels.PanelRows(m.Integers())
 	b.many = 3 * b.panel
 	few := b.stepRows(1)

@@ -8,18 +8,37 @@ import (
 // pages is memory for keys and values of all layers, a page of kernels.PageRows tokens at a time. Sequences that begin alike share
 // pages. Page 0 stands for the rows of the pass under way.
 type pages struct {
-	width int           // K·D
-	k, v  [][][]float32 // (layer)(page)(PageRows, K·D)
-	users []int32       // sequences that hold the page
-	free  []int32
+	width  int                // K·D
+	halves bool               // they are kept as bf16
+	k, v   [][]kernels.Source // (layer)(page)(PageRows, K·D)
+	users  []int32            // sequences that hold the page
+	free   []int32
 }
 
-func newPages(layers, width int) *pages {
-	p := &pages{width: width, k: make([][][]float32, layers), v: make([][][]float32, layers), users: []int32{1}}
+func newPages(layers, width int, halves bool) *pages {
+	p := &pages{width: width, halves: halves, k: make([][]kernels.Source, layers), v: make([][]kernels.Source, layers), users: []int32{1}}
 	for l := range layers {
-		p.k[l], p.v[l] = make([][]float32, 1), make([][]float32, 1)
+		p.k[l], p.v[l] = make([]kernels.Source, 1), make([]kernels.Source, 1)
 	}
 	return p
+}
+
+// bytes is the memory of a page.
+func (p *pages) bytes() int {
+	size := 4
+	if p.halves {
+		size = 2
+	}
+	return 2 * size * kernels.PageRows * p.width * len(p.k)
+}
+
+// source makes the memory of a page of one layer.
+func (p *pages) source() kernels.Source {
+	size := kernels.PageRows * p.width
+	if p.halves {
+		return kernels.Source{Halves: make([]uint16, size)}
+	}
+	return kernels.Source{Floats: make([]float32, size)}
 }
 
 // take returns a page that nobody uses.
@@ -30,9 +49,8 @@ func (p *pages) take() int32 {
 		p.users[id] = 1
 		return id
 	}
-	size := kernels.PageRows * p.width
 	for l := range p.k {
-		p.k[l], p.v[l] = append(p.k[l], make([]float32, size)), append(p.v[l], make([]float32, size))
+		p.k[l], p.v[l] = append(p.k[l], p.source()), append(p.v[l], p.source())
 	}
 	p.users = append(p.users, 1)
 	return int32(len(p.users) - 1)
@@ -58,8 +76,8 @@ func (p *pages) share(of []int32, n int) (ids []int32) {
 	if rest := n % kernels.PageRows * p.width; rest > 0 {
 		id := p.take()
 		for l := range p.k {
-			copy(p.k[l][id][:rest], p.k[l][of[whole]])
-			copy(p.v[l][id][:rest], p.v[l][of[whole]])
+			p.k[l][id].Copy(p.k[l][of[whole]], rest)
+			p.v[l][id].Copy(p.v[l][of[whole]], rest)
 		}
 		ids = append(ids, id)
 	}
@@ -88,8 +106,8 @@ func keep(list []kept, row, n, first int, ids []int32) []kept {
 func (p *pages) store(list []kept, layer int, k, v []float32) {
 	w := p.width
 	for _, x := range list {
-		copy(p.k[layer][x.page][x.at*w:(x.at+x.n)*w], k[x.row*w:])
-		copy(p.v[layer][x.page][x.at*w:(x.at+x.n)*w], v[x.row*w:])
+		p.k[layer][x.page].Set(x.at*w, k[x.row*w:(x.row+x.n)*w])
+		p.v[layer][x.page].Set(x.at*w, v[x.row*w:(x.row+x.n)*w])
 	}
 }
 
@@ -131,7 +149,7 @@ func (o *attendPaged) Host(a *graph.Args) func() {
 			o.a.PagedSteps(a.Pool, x)
 			return
 		}
-		x.K[0], x.V[0] = a.In[1], a.In[2]
+		x.K[0], x.V[0] = kernels.Source{Floats: a.In[1]}, kernels.Source{Floats: a.In[2]}
 		o.a.ForwardPaged(a.Pool, x)
 		o.p.store(o.pass.kept, o.layer, a.In[1], a.In[2])
 	}

@@ -20,6 +20,9 @@ func scores(a *asm) {
 	for nv := 1; nv <= 4; nv++ {
 		strided(a, "F32", nv)
 	}
+	for nv := 1; nv <= 4; nv++ {
+		strided(a, "Words", nv)
+	}
 	strided(a, "AVX2", 2)
 	softmaxStep(a, false)
 	softmaxStep(a, true)
@@ -35,7 +38,7 @@ func scores(a *asm) {
 //
 //	c[r][j] = f[r]·c[r][j] + sum over u < depth of x[r·xr + u·xd]·y[u·yd + j]        (f 0: without c)
 //
-// where a unit of depth is four bytes, two bf16 or one float32. The AVX2 form walks t.cols columns, two vectors at a time.
+// where a unit of depth is four bytes, two bf16 or one float32; Words: x is float32 and y bf16, yd of which go from row to row. The AVX2 form walks t.cols columns, two vectors at a time.
 func strided(a *asm, kind string, nv int) {
 	reg, width := "Z", 16
 	if kind == "AVX2" {
@@ -51,7 +54,7 @@ func strided(a *asm, kind string, nv int) {
 	}
 	a.fn(fmt.Sprintf("is mulTilePlain for tiles of %d rows and %d columns.", mr, nv*width), name, "t *stridedArgs", 8, frame)
 	a.i("MOVQ t+0(FP), R11; MOVQ stridedArgs_xr(R11), R8; MOVQ stridedArgs_xd(R11), R12; MOVQ stridedArgs_yd(R11), R13")
-	a.i("MOVQ stridedArgs_ldc(R11), BX; SHLQ $2, R8; SHLQ $2, R12; SHLQ $2, R13; SHLQ $2, BX; LEAQ (R8)(R8*2), R9; LEAQ (R8)(R8*4), R10")
+	a.i("MOVQ stridedArgs_ldc(R11), BX; SHLQ $2, R8; SHLQ $2, R12; SHLQ $%d, R13; SHLQ $2, BX; LEAQ (R8)(R8*2), R9; LEAQ (R8)(R8*4), R10", map[bool]int{true: 1, false: 2}[kind == "Words"])
 	if kind == "AVX2" {
 		a.i("MOVQ stridedArgs_cols(R11), AX; MOVQ AX, left-8(SP)")
 		a.label("columns")
@@ -69,7 +72,11 @@ func strided(a *asm, kind string, nv int) {
 	rows := []string{"(AX)", "(AX)(R8*1)", "(AX)(R8*2)", "(AX)(R9*1)", "(AX)(R8*4)", "(AX)(R10*1)"}
 	step := func() {
 		for v := range nv {
-			a.i("VMOVUPS %d(DI), %s%d", v*bytes, reg, bv(v))
+			if kind == "Words" {
+				a.i("VPMOVZXWD %d(DI), Z%d; VPSLLD $16, Z%d, Z%d", v*bytes/2, bv(v), bv(v), bv(v))
+			} else {
+				a.i("VMOVUPS %d(DI), %s%d", v*bytes, reg, bv(v))
+			}
 		}
 		a.i("ADDQ R13, DI")
 		for r := range mr {
