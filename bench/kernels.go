@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -38,9 +40,12 @@ func weights(t qtype.Type, n int) ([]byte, error) {
 		r.Encode(b[:once], normals(pattern))
 	case r.EncodeWeighted != nil:
 		r.EncodeWeighted(b[:once], normals(pattern), slices.Repeat([]float32{1}, pattern))
-	default: // any codes, and scales neither infinite nor subnormal
+	default: // any codes; blocks begin with a float32, 0.01, in which some types have a zero of 8
 		for i := range b[:once] {
-			b[i] = byte(i*7919>>3) & 0x3b
+			b[i] = byte(i * 7919 >> 3)
+		}
+		for at := int64(0); at < once && r.Block > 1; at += int64(r.Bytes) {
+			binary.LittleEndian.PutUint32(b[at:], math.Float32bits(0.01)&^0xff|8)
 		}
 	}
 	for at := once; at < size; at *= 2 {

@@ -24,6 +24,9 @@ func BlockDecoder(name string, points []uint16) func(dst []uint16, src []byte) {
 			}
 		}
 	}
+	if d.block == d.bytes {
+		return d.byteDecoder()
+	}
 	return func(dst []uint16, src []byte) {
 		n := len(dst) / d.block
 		if len(dst)%d.block != 0 || len(src) < n*d.bytes {
@@ -31,6 +34,26 @@ func BlockDecoder(name string, points []uint16) func(dst []uint16, src []byte) {
 		}
 		if n > 0 {
 			d.decode(&dst[0], &src[0], n, &grid[0])
+		}
+	}
+}
+
+// byteDecoder is that of a type with a byte for every value, any number of them.
+func (d blockDecoder) byteDecoder() func(dst []uint16, src []byte) {
+	var codes [256]byte
+	for i := range codes {
+		codes[i] = byte(i)
+	}
+	var values [256]uint16
+	d.decode(&values[0], &codes[0], len(codes)/d.block, nil)
+	return func(dst []uint16, src []byte) {
+		src = src[:len(dst)]
+		n := len(dst) / d.block
+		if n > 0 {
+			d.decode(&dst[0], &src[0], n, nil)
+		}
+		for i := n * d.block; i < len(dst); i++ {
+			dst[i] = values[src[i]]
 		}
 	}
 }

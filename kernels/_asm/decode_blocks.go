@@ -24,11 +24,22 @@ var blockDecoders = []struct {
 	{"TQ2_0", 256, 66, 0, tq20},
 	{"Q1_0", 128, 18, 0, q10},
 	{"Q2_0", 64, 18, 0, q20},
+	{"F8_E4M3", 32, 32, 0, f8e4m3},
+	{"F8_E5M2", 32, 32, 0, f8e5m2},
+	{"INT2", 32, 12, 0, int2},
+	{"INT3", 32, 16, 0, int3},
+	{"INT4", 32, 20, 0, int4},
+	{"INT8", 32, 36, 0, int8codes},
+	{"NF4", 32, 20, 0, nf4},
+	{"FP4", 32, 20, 0, fp4},
+	{"E2M1", 16, 12, 0, e2m1},
+	{"FP8", 32, 36, 0, fp8},
 }
 
 // moreDecoders emits them, with the table they are found in.
 func moreDecoders(a *asm) {
 	a.levels()
+	a.packedLevels()
 	fmt.Fprintf(&a.g, "\n// blockDecoders are, by type, decoders to bf16 of n > 0 blocks; grid has a byte for each coordinate of a point.\nvar blockDecoders = map[string]blockDecoder{\n")
 	for _, d := range blockDecoders {
 		fmt.Fprintf(&a.g, "%q: {%d, %d, %d, dec%s},\n", d.name, d.block, d.bytes, d.bits, d.name)
