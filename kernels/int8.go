@@ -41,7 +41,7 @@ type intCodec struct {
 	zero int // codes are centred on it; 0: they are not
 	// open writes n blocks as records, step bytes apart.
 	open func(dst unsafe.Pointer, step int, src unsafe.Pointer, n int)
-	dots *[4]intProduct // nil: few rows are opened as well
+	dots *[4]intProduct // by rows of A less one
 }
 
 // intMultiply is an integer product under way on a Pool.
@@ -84,12 +84,11 @@ func (x *Product) integer(o *Out) bool {
 	if !o.B.Int8 || x.Exact || x.TransA || o.Rowwise || x.K == 0 || x.K%intGroup != 0 || x.K%o.B.Block != 0 {
 		return false
 	}
-	c, ok := intCodecOf(o.B.Codec)
-	if !x.few() {
-		return ok
+	if x.M == 1 && x.few() && vnni() && wordsFor(o.B.Codec) != nil {
+		return false // it is as fast with activations of 16 bits
 	}
-	words := x.M == 1 && vnni() && wordsFor(o.B.Codec) != nil // as fast with activations of 16 bits
-	return ok && c.dots != nil && !words
+	_, ok := intCodecOf(o.B.Codec)
+	return ok
 }
 
 // few tells whether the product goes row by row of B. Half a panel of VNNI is faster than two products of four rows.

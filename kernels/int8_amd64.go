@@ -12,10 +12,7 @@ func intCodecOf(c *Codec) (intCodec, bool) {
 	}
 	x := intPlain[t]
 	if level >= levelAVX2 {
-		x.dots = nil
-		if open := intOpens[t]; open != nil {
-			x.open, x.dots = open, &intDots[t]
-		}
+		x.open, x.dots = intOpens[t], &intDots[t]
 	}
 	return x, true
 }

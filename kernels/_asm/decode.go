@@ -162,11 +162,7 @@ func q3k(a *asm) {
 		a.bytes(1<<m, 16+m)
 	}
 	a.label("loop")
-	a.i("MOVL 96(SI), R8; MOVL 100(SI), R9; MOVL 104(SI), R10")
-	for i, reg := range []string{"R8", "R9", "R8", "R9"} { // four scales: a nibble each of 96(SI) or 100(SI), two bits of 104(SI)
-		a.i("MOVL %s, AX; SHRL $%d, AX; ANDL $0x0f0f0f0f, AX; MOVL R10, BX; SHRL $%d, BX; ANDL $0x03030303, BX; SHLL $4, BX; ORL BX, AX", reg, i/2*4, 2*i)
-		a.i("VPINSRD $%d, AX, X0, X0", i)
-	}
+	q3Bits(a, 0)
 	a.i("VPSUBB X15, X0, X0; VPMOVSXBD X0, Z0; VCVTDQ2PS Z0, Z0")
 	a.half("108(SI)", 1)
 	a.i("VMULPS Z0, Z1, Z0; VMOVUPS Z0, buf-64(SP); VMOVDQU (SI), Y3")
@@ -178,6 +174,15 @@ func q3k(a *asm) {
 		}
 	}
 	a.next(110, 256)
+}
+
+// q3Bits unpacks the twelve 6-bit scale bytes of the Q3_K block at SI into X[r], each 32 more than the scale. Clobbers AX, BX, R8..R10.
+func q3Bits(a *asm, r int) {
+	a.i("MOVL 96(SI), R8; MOVL 100(SI), R9; MOVL 104(SI), R10")
+	for i, reg := range []string{"R8", "R9", "R8", "R9"} { // four scales: a nibble each of 96(SI) or 100(SI), two bits of 104(SI)
+		a.i("MOVL %s, AX; SHRL $%d, AX; ANDL $0x0f0f0f0f, AX; MOVL R10, BX; SHRL $%d, BX; ANDL $0x03030303, BX; SHLL $4, BX; ORL BX, AX", reg, i/2*4, 2*i)
+		a.i("VPINSRD $%d, AX, X%d, X%d", i, r, r)
+	}
 }
 
 // kBits unpacks the twelve 6-bit scale bytes of the Q4_K or Q5_K block at SI: eight scales into AX, eight minima into BX.

@@ -34,6 +34,8 @@ func integers(a *asm) {
 	a.table("int8High", []uint32{0, 0, 0, 0, 4, 4, 4, 4})
 	a.table("int8Spread", []uint32{0, 0, 0x01010101, 0x01010101, 0x02020202, 0x02020202, 0x03030303, 0x03030303})
 	a.table("int8Bits", []uint32{0x08040201, 0x80402010, 0x08040201, 0x80402010, 0x08040201, 0x80402010, 0x08040201, 0x80402010})
+	a.table("int8Three", repeat(0x03030303, 8))
+	a.table("int8Four", repeat(0x04040404, 8))
 	a.table("int8Sixteen", repeat(0x10101010, 8))
 	a.table("int8Top", repeat(0x30303030, 8))
 	a.table("int8Eight", repeat(0x08080808, 8))

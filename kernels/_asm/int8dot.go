@@ -18,7 +18,7 @@ func intTypes(a *asm) {
 	types := []intType{
 		{"Q4_0", 32, 18, codes5, (*intDot).q4}, {"Q4_1", 32, 20, codes5, (*intDot).q4}, {"Q5_0", 32, 22, codes5, (*intDot).q5},
 		{"Q5_1", 32, 24, codes5, (*intDot).q5}, {"Q8_0", 32, 34, codes8, (*intDot).q8}, {"Q4_K", 256, 144, codes5, (*intDot).q4k},
-		{"Q5_K", 256, 176, codes5, (*intDot).q4k}, {"Q6_K", 256, 210, codes6, (*intDot).q6k}, {"INT4", 32, 20, codes5, (*intDot).int4},
+		{"Q5_K", 256, 176, codes5, (*intDot).q4k}, {"Q6_K", 256, 210, codes6, (*intDot).q6k}, {"Q2_K", 256, 84, codes6, (*intDot).q2k}, {"Q3_K", 256, 110, codes6, (*intDot).q3k}, {"INT4", 32, 20, codes5, (*intDot).int4},
 		{"IQ4_NL", 32, 18, codes8, (*intDot).iq4nl}, {"MXFP4", 32, 17, codes5, (*intDot).mxfp4},
 	}
 	var opens, dots strings.Builder
@@ -285,6 +285,52 @@ func (d *intDot) q4k() {
 	}
 }
 
+// q2k: 16 scales and minima of 4 bits, 64 bytes of 2-bit codes, halves d and dmin.
+func (d *intDot) q2k() {
+	for h := range 2 {
+		d.i("VPMOVZXBD %s, Y%d; VPSRLD $4, Y%d, Y%d; VPAND Y15, Y%d, Y%d", d.src(8*h), 8+h, 8+h, 12+h, 8+h, 8+h)
+		for i, r := range []int{8 + h, 12 + h} {
+			d.i("VCVTDQ2PS Y%d, Y%d; VPBROADCASTW %s, X10; VCVTPH2PS X10, Y10; VMULPS Y10, Y%d, Y%d", r, r, d.src(80+2*i), r, r)
+		}
+		d.i("VXORPS ·int8Negative(SB), Y%d, Y%d", 12+h, 12+h)
+	}
+	d.sixteenths(func(g int) {
+		d.crumbs(16, g)
+	})
+}
+
+// q3k: 32 bytes of third bits, 64 bytes of 2-bit codes, 12 of 6-bit scales, half d.
+func (d *intDot) q3k() {
+	q3Bits(d.asm, 12)
+	d.i("VPBROADCASTW %s, X10; VCVTPH2PS X10, Y10", d.src(108))
+	for h := range 2 {
+		d.i("VPSRLDQ $%d, X12, X%d; VPMOVZXBD X%d, Y%d; VCVTDQ2PS Y%d, Y%d; VADDPS ·minus32(SB), Y%d, Y%d; VMULPS Y10, Y%d, Y%d", 8*h, 8+h, 8+h, 8+h, 8+h, 8+h, 8+h, 8+h, 8+h, 8+h)
+	}
+	for h := range 2 {
+		d.i("VMULPS ·minus4(SB), Y%d, Y%d", 8+h, 12+h)
+	}
+	d.sixteenths(func(g int) {
+		d.crumbs(32, g)
+		d.i("VMOVDQU %s, Y11", d.src(0))
+		if g < 2 {
+			d.i("VPSLLW $%d, Y11, Y11", 2-g)
+		} else if g > 2 {
+			d.i("VPSRLW $%d, Y11, Y11", g-2)
+		}
+		d.i("VPAND ·int8Four(SB), Y11, Y11; VPOR Y11, Y10, Y10")
+	})
+}
+
+// crumbs leaves the 2-bit codes of group g in Y10, whose block has them from a byte on.
+func (d *intDot) crumbs(at, g int) {
+	d.i("VMOVDQU %s, Y10", d.src(at+32*(g/4)))
+	if j := g % 4; j > 0 {
+		d.i("VPSRLW $%d, Y10, Y10", 2*j)
+	}
+	d.i("VPAND ·int8Three(SB), Y10, Y10")
+}
+
+// q6k: 128 bytes of low nibbles, 64 bytes of high 2 bits, 16 int8 scales, half d.
 func (d *intDot) q6k() {
 	d.i("VPBROADCASTW %s, X10; VCVTPH2PS X10, Y10", d.src(208))
 	for h := range 2 {
@@ -292,17 +338,8 @@ func (d *intDot) q6k() {
 	}
 	for h := range 2 {
 		d.i("VMULPS ·minus32(SB), Y%d, Y%d", 8+h, 12+h)
-		if d.m == 0 {
-			d.i("VMOVUPS Y%d, %s; VMOVUPS Y%d, %s", 8+h, d.frame(32*h), 12+h, d.frame(64+32*h))
-		}
 	}
-	for i := range d.m {
-		for h := range 2 {
-			d.i("VMOVUPS ·int8Pairs+%d(SB), Y10; VPERMPS %s, Y10, Y10; VMULPS Y10, Y%d, Y10; VMOVUPS Y10, %s", 32*h, d.scale(i, 0), 8+h, d.table(i, 32*h))
-			d.i("VFMADD231PS %s, Y%d, Y%d", d.sum(i, 8*h), 12+h, 4+i)
-		}
-	}
-	for g := range 8 {
+	d.sixteenths(func(g int) {
 		h, j := g/4, g%4
 		d.i("VMOVDQU %s, Y10; VMOVDQU %s, Y11", d.src(64*h+32*(j%2)), d.src(128+32*h))
 		if j >= 2 {
@@ -312,6 +349,23 @@ func (d *intDot) q6k() {
 			d.i("%s, Y11, Y11", s)
 		}
 		d.i("VPAND Y15, Y10, Y10; VPAND ·int8Top(SB), Y11, Y11; VPOR Y11, Y10, Y10")
+	})
+}
+
+// sixteenths handles a block of 256 with a scale (Y8 and Y9) and a minimum (Y12 and Y13) of each 16; codes leaves those of a group of 32 in
+// Y10 and may use Y11.
+func (d *intDot) sixteenths(codes func(g int)) {
+	for h := 0; h < 2 && d.m == 0; h++ {
+		d.i("VMOVUPS Y%d, %s; VMOVUPS Y%d, %s", 8+h, d.frame(32*h), 12+h, d.frame(64+32*h))
+	}
+	for i := range d.m {
+		for h := range 2 {
+			d.i("VMOVUPS ·int8Pairs+%d(SB), Y10; VPERMPS %s, Y10, Y10; VMULPS Y10, Y%d, Y10; VMOVUPS Y10, %s", 32*h, d.scale(i, 0), 8+h, d.table(i, 32*h))
+			d.i("VFMADD231PS %s, Y%d, Y%d", d.sum(i, 8*h), 12+h, 4+i)
+		}
+	}
+	for g := range 8 {
+		codes(g)
 		if d.m == 0 {
 			d.i("VMOVDQU Y10, (DI)")
 			for i := range 4 {

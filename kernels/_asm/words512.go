@@ -73,7 +73,7 @@ func words512(a *asm) {
 	a.table("splitAcrossK3", lanes(func(i int) int { return 4 + i/4*2 }))
 	a.table("splitLowK3", lanes(func(int) int { return 15 }))
 	a.table("splitHighK3", lanes(func(int) int { return 48 }))
-	a.table("minus4", repeat(f32bits(-4), 1))
+	a.table("minus4", repeat(f32bits(-4), 8))
 	roundSplit(a)
 	types := []wordType{
 		{"Q4_0", 32, 18, nil}, {"Q4_1", 32, 20, nil}, {"Q5_0", 32, 22, nil}, {"Q5_1", 32, 24, nil},
