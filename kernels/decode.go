@@ -55,6 +55,9 @@ var storedRows = [numStored]storedRow{
 	typeMXFP4:  {"MXFP4", 32, 17, func(b []byte, i int) float32 { return halfExponent(b[0]) * float32(halves4[nibble(b[1:], i)]) }},
 }
 
+// wordRows decodes rows of n > 0 blocks to bf16: stride bytes from row to row, ld values in dst.
+type wordRows func(dst *uint16, ld int, src *byte, stride, n, rows int)
+
 // storedTypeOf finds the type of a codec among those with kernels of their own.
 func storedTypeOf(c *Codec) (storedType, bool) {
 	for t := range storedRows {
@@ -106,7 +109,7 @@ func decodeStored(t storedType, dst []uint16, src []byte) {
 		return
 	}
 	if fast := fastDecoder(t); fast != nil {
-		fast(&dst[0], &src[0], n)
+		fast(&dst[0], 0, &src[0], 0, n, 1)
 		return
 	}
 	decodePlain(row, dst, src)

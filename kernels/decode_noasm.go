@@ -2,7 +2,9 @@
 
 package kernels
 
-func fastDecoder(storedType) func(dst *uint16, src *byte, n int) { return nil }
+func fastDecoder(storedType) wordRows { return nil }
+
+func fastWords(*Codec) (f wordRows, block int) { return nil, 0 }
 
 func fastF16([]uint16, []byte) int { return 0 }
 

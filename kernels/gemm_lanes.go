@@ -242,6 +242,11 @@ func (w *panels) open(e *engine, x *Matrix, row, n, k0, k1, at int) {
 }
 
 func (w *panels) openWords(x *Matrix, row, n, k0, k1, at int) {
+	if fast, block := fastWords(x.Codec); fast != nil && (k1-k0)%block == 0 {
+		src, _ := x.span(row, k0, k1)
+		fast((*uint16)(unsafe.Pointer(&w.rows[at])), 2*laneStride, &src[0], x.stride(), (k1-k0)/block, n)
+		return
+	}
 	for i := range n {
 		src, _ := x.span(row+i, k0, k1)
 		dst := unsafe.Slice((*uint16)(unsafe.Pointer(&w.rows[i*laneStride+at])), k1-k0+1)

@@ -28,10 +28,20 @@ func decoders(a *asm) {
 	q6k(a)
 }
 
-// decoder begins a function: DI the bf16 to write, SI the blocks, CX their number.
+// decoder begins a function: DI the bf16 of a row to write, SI its blocks, CX their number.
 func (a *asm) decoder(name string, frame int) {
-	a.fn("decodes n blocks, n > 0.", "dec"+name, "dst *uint16, src *byte, n int", 24, frame)
-	a.i("MOVQ dst+0(FP), DI; MOVQ src+8(FP), SI; MOVQ n+16(FP), CX")
+	a.fn("decodes rows of n blocks, both positive: ld values from row to row of dst, stride bytes of src.", "dec"+name,
+		"dst *uint16, ld int, src *byte, stride, n, rows int", 48, frame)
+	a.i("SHLQ $1, ld+8(FP)")
+	a.label("row")
+	a.i("MOVQ dst+0(FP), DI; MOVQ src+16(FP), SI; MOVQ n+32(FP), CX")
+}
+
+// nextRow closes the loops over the blocks of a row and over rows.
+func (a *asm) nextRow(src, values int) {
+	a.i("ADDQ $%d, SI; ADDQ $%d, DI; DECQ CX; JNZ loop", src, 2*values)
+	a.i("MOVQ ld+8(FP), AX; ADDQ AX, dst+0(FP); MOVQ stride+24(FP), AX; ADDQ AX, src+16(FP); DECQ rows+40(FP); JNZ row")
+	a.ret()
 }
 
 // next closes the loop over blocks.
@@ -70,7 +80,7 @@ func f16(a *asm) {
 	a.i("VCVTPH2PS (SI), Z0; VCVTPH2PS 32(SI), Z1")
 	a.cvt2(0, 1, 0)
 	a.i("VMOVDQU32 Z0, (DI)")
-	a.next(64, 32)
+	a.nextRow(64, 32)
 }
 
 // q80: d f16, 32 x int8.
@@ -83,7 +93,7 @@ func q80(a *asm) {
 	}
 	a.cvt2(3, 2, 1)
 	a.i("VMOVDQU32 Z3, (DI)")
-	a.next(34, 32)
+	a.nextRow(34, 32)
 }
 
 // q40: d f16, with a min also m f16; 16 bytes, low nibbles are values 0..15, high nibbles 16..31.
@@ -106,7 +116,7 @@ func q40(a *asm, name string, min bool) {
 	a.cvt1(1, 1)
 	a.i("VPMOVZXBW %d(SI), Y2; VPERMW Y1, Y2, Y3", head) // only the low 4 bits of an index count
 	a.i("VPSRLW $4, Y2, Y2; VPERMW Y1, Y2, Y4; VMOVDQU Y3, (DI); VMOVDQU Y4, 32(DI)")
-	a.next(head+16, 32)
+	a.nextRow(head+16, 32)
 }
 
 // q50: d f16, with a min also m f16; 32 fifth bits, 16 bytes as above.
@@ -129,7 +139,7 @@ func q50(a *asm, name string, min bool) {
 	a.cvt2(1, 2, 1)
 	a.i("VPMOVZXBW %d(SI), Y2; VPSRLW $4, Y2, Y3; VINSERTI64X4 $1, Y3, Z2, Z2; VPANDD Z28, Z2, Z2", head+4)
 	a.i("KMOVD %d(SI), K1; VPADDW Z29, Z2, K1, Z2; VPERMW Z1, Z2, Z2; VMOVDQU32 Z2, (DI)", head)
-	a.next(head+20, 32)
+	a.nextRow(head+20, 32)
 }
 
 // q2k: 16 bytes scale | min<<4, 64 bytes of 2 bits, d f16, dmin f16.
@@ -149,7 +159,7 @@ func q2k(a *asm) {
 			a.small(5, 256*h+64*j, 128, 32*h+8*j, 64+32*h+8*j)
 		}
 	}
-	a.next(84, 256)
+	a.nextRow(84, 256)
 }
 
 // q3k: 32 bytes of high bits, 64 bytes of 2 bits, 12 bytes of 6-bit scales + 32, d f16.
@@ -173,7 +183,7 @@ func q3k(a *asm) {
 			a.small(5, 256*h+64*j, 64, 32*h+8*j, -1)
 		}
 	}
-	a.next(110, 256)
+	a.nextRow(110, 256)
 }
 
 // q3Bits unpacks the twelve 6-bit scale bytes of the Q3_K block at SI into X[r], each 32 more than the scale. Clobbers AX, BX, R8..R10.
@@ -226,7 +236,7 @@ func q4k(a *asm) {
 			}
 		}
 	}
-	a.next(144, 256)
+	a.nextRow(144, 256)
 }
 
 // q5k: as Q4_K, with 32 bytes of fifth bits (bit j of byte i: value i of group j) before the nibbles.
@@ -254,7 +264,7 @@ func q5k(a *asm) {
 			}
 		}
 	}
-	a.next(176, 256)
+	a.nextRow(176, 256)
 }
 
 // q6k: 128 bytes of low nibbles, 64 bytes of high 2 bits, 16 int8 scales, d f16.
@@ -283,5 +293,5 @@ func q6k(a *asm) {
 			a.small(5, 256*h+64*j, 64, 32*h+8*j, -1)
 		}
 	}
-	a.next(210, 256)
+	a.nextRow(210, 256)
 }
