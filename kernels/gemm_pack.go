@@ -97,6 +97,9 @@ func (s *source) row(x *Matrix, words bool, buf unsafe.Pointer, r, c0, c1 int) u
 	if x.Codec == F32 || words && x.Codec == BF16 {
 		return unsafe.Pointer(&src[0])
 	}
+	if r+1 < x.Rows { // decoding takes no longer than memory: the next row is asked for meanwhile
+		askRows(unsafe.Add(unsafe.Pointer(&src[0]), x.stride()), 0, len(src), 1)
+	}
 	n := len(src) / x.Bytes * x.Block
 	if !words {
 		f := unsafe.Slice((*float32)(buf), n)
