@@ -53,7 +53,7 @@ func (x *attend) runPackBack(_, t int) {
 }
 
 func (x *attend) runKeys(worker, t int) {
-	x.keyBlock(x.pool.workspace(worker, workScores+2*paddedKeys*x.width), t/x.keyBlocks, t%x.keyBlocks)
+	x.keyBlock(x.pool.workspace(worker, workScores+2*paddedKeys*x.width), t%x.K, t/x.K) // heads in turn: neighbours do not wait for each other
 }
 
 // packQueries packs query block and head t and computes what its rows need of the forward.
