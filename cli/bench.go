@@ -131,7 +131,7 @@ func benchModels(name string) ([]bench.Model, error) {
 		}
 		models = append(models, bench.Model{Base: base, Suffix: "/" + strings.ToLower(t.String())})
 	}
-	models[0].Suffix = ""
+	models[0].Suffix, models[0].Full = "", true
 	small, err := openBase(recipes.Builtin, false)
 	if err != nil {
 		return nil, err

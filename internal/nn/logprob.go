@@ -23,8 +23,11 @@ func LogProb(x, labels *graph.Node, p Proj, exact bool) (logp, hit *graph.Node) 
 	return out[0], out[1]
 }
 
-// tileBytes bounds a tile of logits.
-const tileBytes = 32 << 20
+// tileBytes bounds a tile of logits; trainedTileBytes that of a W that is trained, whose gradient is read and written once for each.
+const (
+	tileBytes        = 32 << 20
+	trainedTileBytes = 128 << 20
+)
 
 // head is what the forward and backward ops of both variants share. Inputs 0 and 1 are X and the labels.
 type head struct {
@@ -43,7 +46,11 @@ func newHead(in *ins, x, labels *graph.Node, p Proj, exact bool) head {
 	if p.LoRA != nil && p.LoRA.Magnitude != nil {
 		panic("nn: " + p.W.Name + ": a head takes no magnitude")
 	}
-	h.tile = max(1, tileBytes/4/h.v)
+	bytes := tileBytes
+	if p.W.Node != nil {
+		bytes = trainedTileBytes
+	}
+	h.tile = max(1, bytes/4/h.v)
 	if h.tile > 16 {
 		h.tile &^= 15
 	}

@@ -38,7 +38,7 @@ func TestHit(t *testing.T) {
 
 // A tile is never larger than its bound, and whole blocks of 16 rows where it can be.
 func TestTileRows(t *testing.T) {
-	for _, c := range []struct{ v, n, want int }{{49152, 2048, 160}, {49152, 7, 7}, {128256, 2048, 64}, {1 << 22, 2048, 2}, {1 << 24, 2048, 1}} {
+	for _, c := range []struct{ v, n, want int }{{49152, 2048, 512}, {49152, 512, 512}, {49152, 700, 352}, {49152, 7, 7}, {128256, 2048, 256}, {1 << 22, 2048, 8}, {1 << 25, 2048, 1}} {
 		g := graph.New()
 		in := ins{}
 		w := Weight{Name: "w", Rows: c.v, Cols: 1, Node: g.Param("w", graph.Shape{c.v, 1})}
