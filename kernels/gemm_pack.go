@@ -70,15 +70,24 @@ func (s *source) packDepths(x *Matrix, k0, k1, at int) {
 		size = 2
 	}
 	rows, stride := k1-k0, x.stride()
+	fast, block := fastWords(x.Codec)
+	if !words || direct || block != x.Block {
+		fast = nil
+	}
 	if !direct {
 		stride = ((s.c1-s.c0+2*x.Block)*size + 191) / 64 * 64
 		rows = min(rows, 64, 4*len(w.rows)/stride&^1)
 	}
 	for k := k0; k < k1; k += rows {
 		n := min(rows, k1-k)
-		src := s.row(x, words, unsafe.Pointer(&w.rows[0]), k, s.c0, s.c1)
-		for i := 1; i < n && !direct; i++ {
-			s.row(x, words, unsafe.Add(unsafe.Pointer(&w.rows[0]), i*stride), k+i, s.c0, s.c1)
+		var src unsafe.Pointer
+		if fast != nil {
+			src = decodeRows(fast, unsafe.Pointer(&w.rows[0]), stride, x, k, n, s.c0, s.c1)
+		} else {
+			src = s.row(x, words, unsafe.Pointer(&w.rows[0]), k, s.c0, s.c1)
+			for i := 1; i < n && !direct; i++ {
+				s.row(x, words, unsafe.Add(unsafe.Pointer(&w.rows[0]), i*stride), k+i, s.c0, s.c1)
+			}
 		}
 		for c := s.c0; c < s.c1; c += e.nr {
 			width := s.width(c)
@@ -86,6 +95,14 @@ func (s *source) packDepths(x *Matrix, k0, k1, at int) {
 			e.packN(dst, width, unsafe.Add(src, (c-s.c0)*size), stride, min(width, s.c1-c), n, words)
 		}
 	}
+}
+
+// decodeRows decodes columns [c0, c1) of n rows from r on, stride bytes apart in buf, and gives the first: a few blocks of many rows cost
+// more calls than work one by one.
+func decodeRows(fast wordRows, buf unsafe.Pointer, stride int, x *Matrix, r, n, c0, c1 int) unsafe.Pointer {
+	src, skip := x.span(r, c0, c1)
+	fast((*uint16)(buf), stride/2, &src[0], x.stride(), len(src)/x.Bytes, n)
+	return unsafe.Add(buf, 2*skip)
 }
 
 // words tells whether x comes to the packs as bf16; else as float32.

@@ -228,6 +228,33 @@ func TestMatMulStored(t *testing.T) {
 	})
 }
 
+// TestMatMulRowsDecoded: types whose rows are decoded many at a time give the bits of the same codec under a name nobody knows.
+func TestMatMulRowsDecoded(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	eachLevel(t, func(t *testing.T) {
+		for _, ty := range []storedType{typeQ8_0, typeQ4_1, typeQ4_K} {
+			const m, n, k = 150, 768, 70
+			known := storedCodec(ty)
+			unknown := *known
+			unknown.Name = "unknown"
+			b := Matrix{Rows: k, Cols: n, Stride: n/known.Block*known.Bytes + 6, Codec: known}
+			for r := range k {
+				b.Data = append(append(b.Data, randomBlocks(ty, n/known.Block, uint64(r))...), make([]byte, 6)...)
+			}
+			var c [2][]float32
+			for i, codec := range []*Codec{known, &unknown} {
+				b.Codec, c[i] = codec, make([]float32, m*n)
+				x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 7), Outs: []Out{{N: n, C: c[i], B: b, Rowwise: true}}}
+				p.MatMul(x, make([]float32, x.Scratch()))
+			}
+			if !slices.Equal(c[0], c[1]) {
+				t.Errorf("%s: other bits", known.Name)
+			}
+		}
+	})
+}
+
 // TestMatMulLongRank has low-rank terms longer than can be folded.
 func TestMatMulLongRank(t *testing.T) {
 	p := NewPool(2)
