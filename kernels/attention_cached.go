@@ -1,6 +1,9 @@
 package kernels
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Attention of a few queries over many cached keys (generation): packing the keys would cost more than the products. Keys are read
 // once for up to vecHeads query heads of their key head, blocks of them at a time; long caches are cut into pieces, each a task
@@ -49,10 +52,17 @@ func (x *attend) runPiece(worker, t int) {
 func (a Attention) piece(out, q, k, v []float32, kv, heads, lo, hi int, work []float32) {
 	f := newFold(a, work)
 	for ; lo < hi; lo += scoreKeys {
-		at := (lo*a.K + kv) * a.D
-		f.add(q, Source{Floats: k[at:]}, Source{Floats: v[at:]}, heads, min(scoreKeys, hi-lo))
+		at, n := (lo*a.K+kv)*a.D, min(scoreKeys, hi-lo)
+		a.ask(k[at:], n)
+		a.ask(v[at:], n)
+		f.add(q, Source{Floats: k[at:]}, Source{Floats: v[at:]}, heads, n)
 	}
 	f.finish(out, heads)
+}
+
+// ask asks for n rows of a key head, which lie too far apart for the CPU to see them coming.
+func (a Attention) ask(x []float32, n int) {
+	askRows(unsafe.Pointer(&x[0]), 4*a.K*a.D, 4*a.D, n)
 }
 
 // fold is the softmax over keys that come in blocks, for some query heads of one key head.

@@ -171,8 +171,7 @@ func (x *attend) runPart(worker, t int) {
 	x.forwardBlock(&b, blockOperands{x.kc[at*x.cols:], x.vp[at*x.kpairs:], q, o, nil, s.Pages}, work, int(part[1]), h)
 }
 
-// runStep computes the outputs of one query for the heads of one key head. It asks for the memory of a page while it works on the one before:
-// rows of one head lie too far apart for the CPU to see them coming.
+// runStep computes the outputs of one query for the heads of one key head. It asks for the memory of a page while it works on the one before.
 func (x *attend) runStep(worker, t int) {
 	s, kv := &x.paged.Spans[t/x.K], t%x.K
 	group, out := x.H/x.K, x.D+2
