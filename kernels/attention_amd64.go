@@ -46,21 +46,29 @@ func mulTile(half bool, rows, cols, depth int, x []float32, xr, xd int, y []floa
 	}
 }
 
-func mulTileWords(rows, cols, depth int, x []float32, xr, xd int, y []uint16, yd int, c []float32, ldc int, f []float32) {
+func mulFew(cols, depth int, x []float32, xr int, y Source, yd int, c []float32, ldc int, f []float32) {
 	if level < levelAVX512 {
-		mulTileWordsPlain(rows, cols, depth, x, xr, xd, y, yd, c, ldc, f)
+		mulFewTiles(cols, depth, x, xr, y, yd, c, ldc, f)
 		return
 	}
-	t := stridedArgs{x: &x[0], y: (*float32)(unsafe.Pointer(&y[0])), c: &c[0], f: &f[0], tiles: rows / tileRows, cols: cols, depth: depth, xr: xr, xd: xd, yd: yd, ldc: ldc}
-	switch cols / 16 {
-	case 1:
-		stridedWordsx16(&t)
-	case 2:
-		stridedWordsx32(&t)
-	case 3:
-		stridedWordsx48(&t)
+	t := stridedArgs{x: &x[0], y: (*float32)(y.at(0)), c: &c[0], f: &f[0], tiles: 1, cols: cols, depth: depth, xr: xr, xd: 1, yd: yd, ldc: ldc}
+	switch halves, width := y.Halves != nil, cols/16; {
+	case halves && width == 1:
+		fewWordsx16(&t)
+	case halves && width == 2:
+		fewWordsx32(&t)
+	case halves && width == 3:
+		fewWordsx48(&t)
+	case halves:
+		fewWordsx64(&t)
+	case width == 1:
+		fewF32x16(&t)
+	case width == 2:
+		fewF32x32(&t)
+	case width == 3:
+		fewF32x48(&t)
 	default:
-		stridedWordsx64(&t)
+		fewF32x64(&t)
 	}
 }
 

@@ -125,10 +125,25 @@ func (a Attention) addValues(acc []float32, d int, s, keep []float32, v Source, 
 		return
 	}
 	for at := 0; at < d; at += tileCols {
-		if cols := min(tileCols, d-at); v.Halves != nil {
-			mulTileWords(tileRows, cols, n, s, scoreKeys, 1, v.Halves[at:], a.K*a.D, acc[at:], d, keep)
-		} else {
-			mulTile(false, tileRows, cols, n, s, scoreKeys, 1, v.Floats[at:], a.K*a.D, acc[at:], d, keep)
+		mulFew(min(tileCols, d-at), n, s, scoreKeys, v.from(at), a.K*a.D, acc[at:], d, keep)
+	}
+}
+
+// mulFewTiles is mulFew by way of other tiles: c[r][j] = f[r]·c[r][j] + Σ_u x[r·xr + u]·y[u·yd + j] for r < vecHeads, j < cols, u < depth. More
+// rows, up to tileRows, may be computed; cols is a multiple of 16, at most tileCols.
+func mulFewTiles(cols, depth int, x []float32, xr int, y Source, yd int, c []float32, ldc int, f []float32) {
+	if y.Halves == nil {
+		mulTile(false, tileRows, cols, depth, x, xr, 1, y.Floats, yd, c, ldc, f)
+		return
+	}
+	for r := range vecHeads {
+		c := c[r*ldc:][:cols]
+		Scale(c, f[r], c)
+		for u := range depth {
+			a := x[r*xr+u]
+			for j, b := range y.Halves[u*yd:][:cols] {
+				c[j] += a * widenBF16(b)
+			}
 		}
 	}
 }

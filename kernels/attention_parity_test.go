@@ -54,21 +54,24 @@ func TestTiles(t *testing.T) {
 	})
 }
 
-// TestWordTiles compares the tiles over bf16 values with the plain one.
-func TestWordTiles(t *testing.T) {
+// TestFewTiles compares the tiles of a few rows with the plain one, over float32 and bf16 values.
+func TestFewTiles(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
-		for depth := range 70 {
-			for cols := 16; cols <= 64; cols += 16 {
-				rows, xr, yd, ldc := tileRows*(1+depth%3), 41+depth, cols+depth%7, cols+16*(depth%3)
-				x, f, y := values(rows*xr+depth, 1), values(rows, 3), make([]uint16, depth*yd+cols)
-				BF16FromF32(y, values(len(y), 2))
-				got := newGuarded((rows-1)*ldc+cols, depth%3)
-				copy(got.x, values(len(got.x), 4))
-				want := append([]float32(nil), got.x...)
-				mulTileWords(rows, cols, depth, x, xr, 1, y, yd, got.x, ldc, f)
-				mulTileWordsPlain(rows, cols, depth, x, xr, 1, y, yd, want, ldc, f)
-				got.check(t, "tile")
-				near(t, fmt.Sprintf("depth %d cols %d", depth, cols), got.x, wide(want), tolTree)
+		for depth := 1; depth < 70; depth++ {
+			for cols := 16; cols <= tileCols; cols += 16 {
+				for _, halves := range []bool{false, true} {
+					xr, yd, ldc := 41+depth, cols+depth%7, cols+16*(depth%3)
+					x, f, y := values(tileRows*xr+depth, 1), values(tileRows, 3), sourceOf(values(depth*yd+cols, 2), halves)
+					got := newGuarded((tileRows-1)*ldc+cols, depth%3)
+					copy(got.x, values(len(got.x), 4))
+					want := append([]float32(nil), got.x...)
+					mulFew(cols, depth, x, xr, y, yd, got.x, ldc, f)
+					mulTilePlain(false, vecHeads, cols, depth, x, xr, 1, y.row(make([]float32, depth*yd), 0), yd, want, ldc, f)
+					got.check(t, "tile")
+					for r := range vecHeads {
+						near(t, fmt.Sprintf("depth %d cols %d row %d", depth, cols, r), got.x[r*ldc:][:cols], wide(want[r*ldc:][:cols]), tolTree)
+					}
+				}
 			}
 		}
 	})

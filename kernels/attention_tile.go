@@ -29,20 +29,6 @@ func mulTilePlain(half bool, rows, cols, depth int, x []float32, xr, xd int, y [
 	}
 }
 
-// mulTileWordsPlain is mulTilePlain with bf16 values y.
-func mulTileWordsPlain(rows, cols, depth int, x []float32, xr, xd int, y []uint16, yd int, c []float32, ldc int, f []float32) {
-	for r := range rows {
-		c := c[r*ldc:][:cols]
-		scalePlain(c, f[r], c)
-		for u := range depth {
-			a := x[r*xr+u*xd]
-			for j, b := range y[u*yd:][:cols] {
-				c[j] += a * widenBF16(b)
-			}
-		}
-	}
-}
-
 // pair rounds two values to bf16 and keeps them in one unit, lo in the lower half; unpair widens them.
 func pair(lo, hi float32) float32 {
 	return math.Float32frombits(uint32(roundBF16(lo)) | uint32(roundBF16(hi))<<16)

@@ -16,8 +16,8 @@ func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w un
 	vecPlain(m, word, y, ldy, x, ldx, w, stride, n, rows)
 }
 
-func mulTileWords(rows, cols, depth int, x []float32, xr, xd int, y []uint16, yd int, c []float32, ldc int, f []float32) {
-	mulTileWordsPlain(rows, cols, depth, x, xr, xd, y, yd, c, ldc, f)
+func mulFew(cols, depth int, x []float32, xr int, y Source, yd int, c []float32, ldc int, f []float32) {
+	mulFewTiles(cols, depth, x, xr, y, yd, c, ldc, f)
 }
 
 func mulTile(half bool, rows, cols, depth int, x []float32, xr, xd int, y []float32, yd int, c []float32, ldc int, f []float32) {

@@ -81,11 +81,21 @@ func pick(wide bool, a, b *[4]fusedProduct) *[4]fusedProduct {
 	return b
 }
 
-// vecProduct is the vecKernel of the level.
+// The same for whole vectors, four rows of W at a time, by rows of x less two.
+var (
+	foursF32  = [3]fusedProduct{foursF32x2, foursF32x3, foursF32x4}
+	foursBF16 = [3]fusedProduct{foursBF16x2, foursBF16x3, foursBF16x4}
+)
+
+// vecProduct is vecPlain at the level.
 func vecProduct(m int, word bool, y *float32, ldy int, x *float32, ldx int, w unsafe.Pointer, stride, n, rows int) {
-	c := F32
+	c, fours := F32, &foursF32
 	if word {
-		c = BF16
+		c, fours = BF16, &foursBF16
+	}
+	if level >= levelAVX512 && m > 1 && n > 0 && n%16 == 0 && rows > 0 {
+		fours[m-2](y, ldy, x, ldx, w, stride, n, rows)
+		return
 	}
 	if f := fusedFor(c); f != nil {
 		f[m-1](y, ldy, x, ldx, w, stride, n, rows)

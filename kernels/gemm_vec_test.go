@@ -1,12 +1,15 @@
 package kernels
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime"
 	"slices"
 	"testing"
 	"unsafe"
+
+	"tune/internal/rng"
 )
 
 // fusedTypes are the stored types whose small products decode on the way, at AVX2 and above.
@@ -161,6 +164,52 @@ func TestSmallStored(t *testing.T) {
 				p3.Close()
 				if !slices.Equal(first, x.Outs[0].C) {
 					t.Errorf("%s, M %d: other bits with 3 workers", storedRows[ty].name, m)
+				}
+			}
+		}
+	})
+}
+
+// TestVecProduct compares products of some rows with plain ones: all lengths to 200, all numbers of rows of W to 9, rows apart and between guards;
+// a row has the same bits wherever it stands.
+func TestVecProduct(t *testing.T) {
+	const most = 9
+	eachLevel(t, func(t *testing.T) {
+		for n := 1; n <= 200; n++ {
+			for m := 1; m <= 4; m++ {
+				for _, word := range []bool{false, true} {
+					ldx, size := n+m, 4
+					if word {
+						size = 2
+					}
+					stride := (n + n%5) * size
+					x, w := normals(make([]float32, m*ldx), 1), make([]byte, most*stride)
+					for i := range len(w) / size {
+						if v := normal(rng.FromKey(2), i); word {
+							binary.LittleEndian.PutUint16(w[2*i:], roundBF16(v))
+						} else {
+							binary.LittleEndian.PutUint32(w[4*i:], math.Float32bits(v))
+						}
+					}
+					rows := 1 + n%most
+					ldy := rows + 2
+					got, want := newGuarded((m-1)*ldy+rows, n), make([]float32, (m-1)*ldy+rows)
+					vecProduct(m, word, &got.x[0], ldy, &x[0], ldx, unsafe.Pointer(&w[0]), stride, n, rows)
+					vecPlain(m, word, &want[0], ldy, &x[0], ldx, unsafe.Pointer(&w[0]), stride, n, rows)
+					got.check(t, "y")
+					for i := range m {
+						last := make([]float32, m)
+						vecProduct(m, word, &last[0], 1, &x[0], ldx, unsafe.Pointer(&w[(rows-1)*stride]), stride, n, 1)
+						for r := range rows {
+							v := got.x[i*ldy+r]
+							if d := math.Abs(float64(v - want[i*ldy+r])); !(d <= 3e-6*float64(n+10)) {
+								t.Fatalf("n %d, %d rows of x, word %v: sum %d %d is %g, want %g", n, m, word, i, r, v, want[i*ldy+r])
+							}
+						}
+						if last[i] != got.x[i*ldy+rows-1] {
+							t.Fatalf("n %d, %d rows of x, word %v: a row alone has other bits", n, m, word)
+						}
+					}
 				}
 			}
 		}

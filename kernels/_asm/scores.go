@@ -14,16 +14,17 @@ func scores(a *asm) {
 		bits[i] = 1 << i
 	}
 	a.table("laneBits", bits)
-	for nv := 1; nv <= 4; nv++ {
-		strided(a, "BF16", nv)
+	for _, kind := range []string{"BF16", "F32"} {
+		for nv := 1; nv <= 4; nv++ {
+			strided(a, kind, mr, nv)
+		}
 	}
-	for nv := 1; nv <= 4; nv++ {
-		strided(a, "F32", nv)
+	for _, kind := range []string{"F32", "Words"} {
+		for nv := 1; nv <= 4; nv++ {
+			strided(a, kind, fewRows, nv)
+		}
 	}
-	for nv := 1; nv <= 4; nv++ {
-		strided(a, "Words", nv)
-	}
-	strided(a, "AVX2", 2)
+	strided(a, "AVX2", mr, 2)
 	softmaxStep(a, false)
 	softmaxStep(a, true)
 	softmaxStepAVX2(a)
@@ -34,12 +35,15 @@ func scores(a *asm) {
 	halfPairs(a)
 }
 
-// strided emits the register tile of mr rows and nv vectors, for t.tiles tiles one below the other:
+// fewRows is the rows of a tile of attention over cached keys, query heads of a key head.
+const fewRows = 4
+
+// strided emits the register tile of some rows and nv vectors, for t.tiles tiles one below the other:
 //
 //	c[r][j] = f[r]·c[r][j] + sum over u < depth of x[r·xr + u·xd]·y[u·yd + j]        (f 0: without c)
 //
 // where a unit of depth is four bytes, two bf16 or one float32; Words: x is float32 and y bf16, yd of which go from row to row. The AVX2 form walks t.cols columns, two vectors at a time.
-func strided(a *asm, kind string, nv int) {
+func strided(a *asm, kind string, mr, nv int) {
 	reg, width := "Z", 16
 	if kind == "AVX2" {
 		reg, width = "Y", 8
@@ -49,8 +53,11 @@ func strided(a *asm, kind string, nv int) {
 	bv := func(v int) int { return mr*nv + v }
 	bc := mr*nv + nv
 	name, frame := fmt.Sprintf("strided%sx%d", kind, nv*width), 0
-	if kind == "AVX2" {
+	switch {
+	case kind == "AVX2":
 		name, frame = "stridedAVX2", 8
+	case mr == fewRows:
+		name = fmt.Sprintf("few%sx%d", kind, nv*width)
 	}
 	a.fn(fmt.Sprintf("is mulTilePlain for tiles of %d rows and %d columns.", mr, nv*width), name, "t *stridedArgs", 8, frame)
 	a.i("MOVQ t+0(FP), R11; MOVQ stridedArgs_xr(R11), R8; MOVQ stridedArgs_xd(R11), R12; MOVQ stridedArgs_yd(R11), R13")
@@ -99,7 +106,7 @@ func strided(a *asm, kind string, nv int) {
 	a.label("tail")
 	a.i("ADDQ $2, CX; JZ end")
 	step()
-	stridedStore(a, reg, nv, bytes)
+	stridedStore(a, reg, mr, nv, bytes)
 	a.i("LEAQ (SI)(R8*%d), SI; LEAQ (SI)(R8*2), SI; DECQ R15; JNZ tile", mr-2)
 	if kind == "AVX2" {
 		a.i("MOVQ t+0(FP), R11; ADDQ $64, stridedArgs_y(R11); ADDQ $64, stridedArgs_c(R11); SUBQ $16, left-8(SP); JNZ columns")
@@ -108,7 +115,7 @@ func strided(a *asm, kind string, nv int) {
 }
 
 // stridedStore emits the end of a tile: c·f + the sums in registers 0 ... of mr rows and nv vectors, one row of c after another.
-func stridedStore(a *asm, reg string, nv, bytes int) {
+func stridedStore(a *asm, reg string, mr, nv, bytes int) {
 	acc, bc := func(r, v int) int { return r*nv + v }, mr*nv+nv
 	a.label("end")
 	a.i("TESTQ R11, R11; JZ store; MOVQ DX, AX")

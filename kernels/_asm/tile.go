@@ -31,6 +31,7 @@ func gemm(a *asm) {
 	transposes(a)
 	interleaves(a)
 	vectors(a)
+	fours(a)
 	peaks(a)
 }
 
