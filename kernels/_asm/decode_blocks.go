@@ -90,9 +90,9 @@ func (a *asm) dwords(name string, f func(i int) int) {
 func (a *asm) levels() {
 	a.floats("levelsIQ4", -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 	a.floats("levelsFP4", 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-	a.floats("levelsIQ3", 4, 12, 20, 28, 36, 44, 52, 62)
+	a.floats("levelsIQ3", 1, 3, 5, 7, 9, 11, 13, 15.5) // under scales d·(2·c + 1), four times smaller than under d·(c + 1/2)/2
 	a.floats("levelsOdd", 1, 3, 5, 7, 9, 11, 13, 15)
-	a.floats("levelsIQ2", 8, 25, 43, 0)
+	a.floats("levelsIQ2", 1, 25.0/8, 43.0/8, 0) // and here eight times
 	a.floats("levelsIQ1", -1, 0, 1, 0)
 	a.floats("levelsIQ1M", -0.875, 0.125, 1.125, 0, -1.125, -0.125, 0.875, 0)
 	a.floats("fromMinus1", -1, 0, 1, 2)
