@@ -17,22 +17,15 @@ func intCodecOf(c *Codec) (intCodec, bool) {
 	return x, true
 }
 
-// vnniKey chooses a tile of VNNI, vnniTile is one: see vnniTiles.
-type (
-	vnniKey struct {
-		group   int
-		centred bool
-		panels  int
-	}
-	vnniTile func(acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, step, n, cols, zero int)
-)
+// vnniTile is one of vnniTiles.
+type vnniTile func(acc *float32, a unsafe.Pointer, lda int, w unsafe.Pointer, step, n, cols, zero int)
 
 // intTile is the tile of a codec; lda is the bytes from one panel of A to the next, step those from one group of records to the next.
 func intTile(c *intCodec, acc *float32, a unsafe.Pointer, lda, panels int, w unsafe.Pointer, step, n, cols int) {
 	k := c.kind
 	switch {
 	case vnni():
-		vnniTiles[vnniKey{k.group, c.zero > 0, panels}](acc, a, lda, w, step, n, cols, c.zero)
+		vnniTiles[4*(32/k.group-1)+2*min(c.zero, 1)+panels-1](acc, a, lda, w, step, n, cols, c.zero)
 	case level < levelAVX2:
 		intTilePlain(k, acc, a, w, step, n, cols)
 	case k == &codes5:

@@ -33,11 +33,11 @@ func vnniTiles(a *asm) {
 			for panels := 1; panels <= 2; panels++ {
 				t := &vnniTile{a, k.group, centred, panels, k.record, k.group / 8}
 				t.function()
-				text += fmt.Sprintf("\t\t{%d, %v, %d}: %s,\n", t.group, centred, panels, t.name())
+				text += t.name() + ", "
 			}
 		}
 	}
-	fmt.Fprintf(&a.g, "\n// vnniTiles are the tiles by values of a scale, whether codes are centred on a zero, and panels of 16 rows.\nvar vnniTiles = map[vnniKey]vnniTile{\n%s}\n", text)
+	fmt.Fprintf(&a.g, "\n// vnniTiles are the tiles, of 32 values with one scale, then of 16: of codes that are not centred on a zero, then of those that are; of one panel of 16 rows and of two.\nvar vnniTiles = [8]vnniTile{%s}\n", strings.TrimSuffix(text, ", "))
 }
 
 func (t *vnniTile) name() string {
