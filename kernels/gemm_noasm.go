@@ -8,7 +8,7 @@ func engineFor(bool) *engine { return &plainEngine }
 
 func fusedFor(*Codec) *[4]fusedProduct { return nil }
 
-func wordsFor(*Codec) wordProduct { return nil }
+func wordsFor(*Codec, int) wordProduct { return nil }
 
 func roundWords(q *int16, pairs, x *float32, n int) { roundWordsPlain(q, pairs, x, n) }
 

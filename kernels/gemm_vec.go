@@ -6,9 +6,9 @@ import (
 )
 
 // The product of a few rows (generation): packing B would cost more than multiplying. Each row of B is read once for up to four rows
-// of A, which stay float32, but for a single one: AVX2 and VNNI round it to 16 bits, 32 values to a scale, unless products are exact, and
-// multiply the codes of stored types as integers, because converting each to float32 takes longer than memory does. Types with a kernel of
-// their own are decoded to float32 on the way; of the others each row is first decoded, to bf16 where that is the faster and products are not
+// of A, which stay float32, but for a single one, and up to four where VNNI is the faster with them: unless products are
+// exact these are rounded to 16 bits, 32 values to a scale, to multiply the codes of stored types as integers, because converting each to
+// float32 takes longer than memory does. Types with a kernel of their own are decoded to float32 on the way; of the others each row is first decoded, to bf16 where that is the faster and products are not
 // exact, else to float32.
 
 const (
@@ -76,17 +76,24 @@ func (m *multiply) planVec() {
 		p := outPlan{first: m.tasks}
 		if x := m.x; x.K%o.B.Block == 0 {
 			p.fused = fusedFor(o.B.Codec)
-			if x.M == 1 && !x.Exact {
-				p.words = wordsFor(o.B.Codec)
+			if !x.Exact {
+				p.words = wordsFor(o.B.Codec, x.M)
 				rounded = rounded || p.words != nil
 			}
 		}
 		m.outs = append(m.outs, p)
 		m.tasks += (o.N + m.cols - 1) / m.cols
 	}
-	if rounded {
-		roundWords((*int16)(m.word(0)), (*float32)(m.word(m.x.K/2)), &m.x.A[0], m.x.K/wordGroup)
+	for r := 0; rounded && r < m.x.M; r++ {
+		codes, pairs := m.wordRow(r)
+		roundWords((*int16)(codes), (*float32)(pairs), &m.x.A[r*m.x.K], m.x.K/wordGroup)
 	}
+}
+
+// wordRow is where the codes of a row of A rounded to 16 bits lie, and its scales and sums.
+func (m *multiply) wordRow(r int) (codes, pairs unsafe.Pointer) {
+	k := m.x.K
+	return m.word(r * (k/2 + k/8)), m.word(r*(k/2+k/8) + k/2)
 }
 
 // runVec computes some columns of one Out.
@@ -97,7 +104,10 @@ func (m *multiply) runVec(worker, task int) {
 	n1 := min(n0+m.cols, o.N)
 	if words := m.outs[i].words; words != nil {
 		src, _ := o.B.span(n0, 0, x.K)
-		words(&w.sums[0], m.word(0), m.word(x.K/2), unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
+		for r := range x.M { // what a task has of B stays in a cache
+			codes, pairs := m.wordRow(r)
+			words(&w.sums[r*vecTask], codes, pairs, unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
+		}
 	} else {
 		w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
 	}

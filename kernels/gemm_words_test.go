@@ -64,7 +64,7 @@ func TestWordProducts(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		for _, ty := range wordTypes {
 			c := storedCodec(ty)
-			f := wordsFor(c)
+			f := wordsFor(c, 1)
 			if f == nil {
 				continue
 			}
@@ -164,12 +164,33 @@ func TestWordsExact(t *testing.T) {
 	})
 }
 
+// TestWordRows: what a row gets is what it gets alone, where two to four are rounded.
+func TestWordRows(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const k, n = 512, 70
+		for _, ty := range wordTypes {
+			w := storedMatrix(ty, n, k)
+			for m := 2; m <= 4 && wordsFor(w.Codec, m) != nil; m++ {
+				x := &Product{M: m, K: k, A: normals(make([]float32, m*k), 1), Outs: []Out{{N: n, C: make([]float32, m*n), B: w}}}
+				(*Pool)(nil).MatMul(x, make([]float32, x.Scratch()))
+				for r := range m {
+					one := &Product{M: 1, K: k, A: x.A[r*k : (r+1)*k], Outs: []Out{{N: n, C: make([]float32, n), B: w}}}
+					(*Pool)(nil).MatMul(one, make([]float32, one.Scratch()))
+					if !slices.Equal(one.Outs[0].C, x.Outs[0].C[r*n:(r+1)*n]) {
+						t.Errorf("%s: row %d of %d has other bits than alone", w.Name, r, m)
+					}
+				}
+			}
+		}
+	})
+}
+
 // BenchmarkWords is BenchmarkFused of a row rounded to 16 bits, from the second cache and from memory, beside float32.
 func BenchmarkWords(b *testing.B) {
 	const k = 1536
 	for _, ty := range wordTypes {
 		c := storedCodec(ty)
-		word, float := wordsFor(c), fusedFor(c)
+		word, float := wordsFor(c, 1), fusedFor(c)
 		if word == nil {
 			continue
 		}

@@ -84,8 +84,8 @@ func (x *Product) integer(o *Out) bool {
 	if !o.B.Int8 || x.Exact || x.TransA || o.Rowwise || x.K == 0 || x.K%intGroup != 0 || x.K%o.B.Block != 0 {
 		return false
 	}
-	if x.M == 1 && x.few() && vnni() && wordsFor(o.B.Codec) != nil {
-		return false // it is as fast with activations of 16 bits
+	if x.few() && vnni() && wordsFor(o.B.Codec, 1) != nil {
+		return false // with activations of 16 bits, or in float32, it is about as fast
 	}
 	_, ok := intCodecOf(o.B.Codec)
 	return ok

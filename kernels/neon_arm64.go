@@ -40,7 +40,7 @@ type stridedArgs struct {
 	xr, xd, yd, ldc int
 }
 
-func wordsFor(*Codec) wordProduct { return nil }
+func wordsFor(*Codec, int) wordProduct { return nil }
 
 func roundWords(q *int16, pairs, x *float32, n int) { roundWordsPlain(q, pairs, x, n) }
 
