@@ -13,7 +13,8 @@ import "fmt"
 type gridDecoder struct {
 	name, levels string
 	bytes, n     int    // of a block; of registers of values
-	coordinates  int    // values of a scale
+	points       int    // of 32 values, 4 or 8
+	coordinates  int    // values under a scale, 4 or 8
 	offsets      string // tables of the bits of an index above the coordinate
 	count        int    // of them
 	setup        func() // constants, in Z6, Z7, Z24 to Z28 and from Z8 on what offsets leave
@@ -48,12 +49,8 @@ func (a *asm) grid(d gridDecoder) {
 	a.label("loop")
 	a.i("LEAQ %d(SI), R11; CMPQ CX, $1; CMOVQEQ SI, R11", d.bytes) // none behind the last: the last again
 	d.head()
-	points := 4
-	if d.coordinates == 8 && d.name != "IQ1_M" {
-		points = 8
-	}
 	for c := range 8 {
-		a.pointBytes(points, func(i int, reg string) { d.index(points*c+i, reg) })
+		a.pointBytes(d.points, func(i int, reg string) { d.index(d.points*c+i, reg) })
 		a.i("VPMOVZXBW Y4, Z4; VPORD Z%d, Z4, Z4", 8+c%d.count)
 		if d.extra != nil {
 			d.extra(c)
@@ -151,7 +148,7 @@ func signsAt(at int, base string) func(c int) string {
 
 // iq2s: d f16, 32 bytes of points, 32 of signs, 8 of the points' upper 2 bits, 16 scales in nibbles.
 func iq2s(a *asm) {
-	a.grid(gridDecoder{"IQ2_S", "levelsIQ2", 82, 2, 4, "offsets44", 4, func() {
+	a.grid(gridDecoder{"IQ2_S", "levelsIQ2", 82, 2, 4, 4, "offsets44", 4, func() {
 		a.i("VMOVDQU32 ·byteHigh(SB), Z25; VMOVDQU32 ·shifts2(SB), Z24")
 		a.dword(1, 6)
 		a.words(0x300, 26)
@@ -168,7 +165,7 @@ func iq2s(a *asm) {
 
 // iq2xs: d f16, 32 words of a point (9 bits) and 7 signs, 16 scales in nibbles.
 func iq2xs(a *asm) {
-	a.grid(gridDecoder{"IQ2_XS", "levelsIQ2", 74, 2, 4, "offsets44", 4, func() {
+	a.grid(gridDecoder{"IQ2_XS", "levelsIQ2", 74, 2, 4, 4, "offsets44", 4, func() {
 		a.dword(1, 6)
 		a.dword(0x80808080, 7)
 		a.words(511, 26)
@@ -186,7 +183,7 @@ func iq2xs(a *asm) {
 
 // iq2xxs: d f16; for 32 values four bytes of points and a word of 4·7 signs and the scale.
 func iq2xxs(a *asm) {
-	a.grid(gridDecoder{"IQ2_XXS", "levelsIQ2", 66, 1, 4, "offsets4", 8, a.spreadMasks, func() {
+	a.grid(gridDecoder{"IQ2_XXS", "levelsIQ2", 66, 1, 4, 4, "offsets4", 8, a.spreadMasks, func() {
 		a.i("VMOVDQU32 2(R11), Z1; VPSRLQ $32, Z1, Z1; VPMOVQD Z1, Y1; VPSRLD $28, Y1, Y4")
 		a.spreadSigns()
 		a.half("(R11)", 0)
@@ -197,7 +194,7 @@ func iq2xxs(a *asm) {
 
 // iq3xxs: d f16, 64 bytes of points; for 32 values a word of 4·7 signs and the scale.
 func iq3xxs(a *asm) {
-	a.grid(gridDecoder{"IQ3_XXS", "levelsIQ3", 98, 2, 8, "offsets8", 4, a.spreadMasks, func() {
+	a.grid(gridDecoder{"IQ3_XXS", "levelsIQ3", 98, 2, 8, 8, "offsets8", 4, a.spreadMasks, func() {
 		a.i("VMOVDQU 66(R11), Y1; VPSRLD $28, Y1, Y4")
 		a.spreadSigns()
 		a.half("(R11)", 0)
@@ -208,7 +205,7 @@ func iq3xxs(a *asm) {
 
 // iq3s: d f16, 64 bytes of points, 8 of the points' ninth bits, 32 of signs, 8 scales in nibbles.
 func iq3s(a *asm) {
-	a.grid(gridDecoder{"IQ3_S", "levelsOdd", 110, 2, 8, "offsets8", 4, func() {
+	a.grid(gridDecoder{"IQ3_S", "levelsOdd", 110, 2, 8, 8, "offsets8", 4, func() {
 		a.dword(1, 6)
 		a.words(0x100, 26)
 		a.dword(15, 27)
@@ -225,7 +222,7 @@ func iq3s(a *asm) {
 
 // iq1s: d f16, 32 bytes of points; for 32 values a word of the points' 3 upper bits, the scale, and the sign of the shift.
 func iq1s(a *asm) {
-	a.grid(gridDecoder{"IQ1_S", "levelsIQ1", 50, 1, 4, "offsets4", 8, func() {
+	a.grid(gridDecoder{"IQ1_S", "levelsIQ1", 50, 1, 4, 4, "offsets4", 8, func() {
 		a.i("VMOVDQU32 ·wordLanes(SB), Z25; VMOVDQU32 ·shifts3(SB), Z24")
 		a.dword(1, 6)
 		a.words(0x700, 26)
@@ -248,7 +245,7 @@ func iq1s(a *asm) {
 
 // iq1m: 32 bytes of points, 16 of their 3 upper bits with the sign of the shift above them; four words of four scales with a nibble of d.
 func iq1m(a *asm) {
-	a.grid(gridDecoder{"IQ1_M", "levelsIQ1M", 56, 4, 8, "offsets88", 2, func() {
+	a.grid(gridDecoder{"IQ1_M", "levelsIQ1M", 56, 4, 4, 8, "offsets88", 2, func() {
 		a.i("VMOVDQU32 ·wordEach4(SB), Z25; VMOVDQU32 ·shifts3d(SB), Z24")
 		a.dword(1, 6)
 		a.words(0x700, 26)
