@@ -10,7 +10,8 @@ import (
 // worker takes which changes nothing. A nil *Pool runs everything in the calling goroutine.
 //
 // A worker that has nothing to do spins for about 0.1 ms before it parks: a training step is a chain of operations of a millisecond
-// or less, and waking a parked goroutine costs a good part of that.
+// or less, and waking a parked goroutine costs a good part of that. Nobody waits for a worker that has not come: on a machine with other
+// jobs the caller does what there is to do.
 type Pool struct {
 	workers int
 	spin    int // polls before parking
@@ -24,8 +25,7 @@ type Pool struct {
 	job     func(worker, task int)
 	tasks   int
 	next    atomic.Int64  // next task to claim
-	seq     atomic.Uint64 // jobs started
-	running atomic.Int32  // workers still in the job
+	state   atomic.Uint64 // number of the job, whether workers may still join it, how many are in it
 	waiting atomic.Uint64 // number of the job whose caller has parked on done, 0: none
 	done    chan struct{}
 	parked  []atomic.Bool
@@ -38,6 +38,13 @@ type Pool struct {
 	ahead    []stream // by worker: memory to be asked for after this job; nil: none
 	asked    stream   // by the caller of Run
 }
+
+// Parts of Pool.state; the number of the job is above them.
+const (
+	inJob     = 1<<31 - 1 // workers that have joined and not left
+	open      = 1 << 31   // more may join
+	jobNumber = 32        // shift
+)
 
 // spins is how often a worker polls before it parks, about 40 ns each.
 const spins = 3000
@@ -114,15 +121,15 @@ func (p *Pool) run(tasks int, f func(worker, task int)) {
 	p.start(f)
 	p.claim(0, f, tasks)
 	p.asked.follow(p.ahead, 0)
+	job := p.state.And(^uint64(open)) >> jobNumber // what is left to do is in hands
 	for range p.spin {
-		if p.running.Load() == 0 {
+		if p.state.Load()&inJob == 0 {
 			return
 		}
 		p.asked.ask()
 	}
-	job := p.seq.Load()
 	p.waiting.Store(job)
-	if p.running.Load() == 0 && p.waiting.CompareAndSwap(job, 0) {
+	if p.state.Load()&inJob == 0 && p.waiting.CompareAndSwap(job, 0) {
 		return
 	}
 	<-p.done
@@ -142,8 +149,7 @@ func (p *Pool) claim(worker int, f func(worker, task int), tasks int) {
 // start publishes a job (nil: the end) and wakes who is parked.
 func (p *Pool) start(f func(worker, task int)) {
 	p.job = f
-	p.running.Store(int32(p.workers - 1))
-	p.seq.Add(1)
+	p.state.Store((p.state.Load()>>jobNumber+1)<<jobNumber | open)
 	for w := 1; w < p.workers; w++ {
 		if p.parked[w].CompareAndSwap(true, false) {
 			p.wake[w] <- struct{}{}
@@ -153,33 +159,49 @@ func (p *Pool) start(f func(worker, task int)) {
 
 func (p *Pool) worker(w int) {
 	var s stream
-	for last := uint64(0); ; last++ {
-		p.await(w, last, &s)
+	for last := uint64(0); ; {
+		last = p.await(w, last, &s)
 		if p.job == nil {
 			return
 		}
 		p.claim(w, p.job, p.tasks)
 		s.follow(p.ahead, w)
 		// By number: between the two the caller may have seen the end itself and be parked on the next job.
-		if p.running.Add(-1) == 0 && p.waiting.CompareAndSwap(last+1, 0) {
+		if p.state.Add(^uint64(0))&inJob == 0 && p.waiting.CompareAndSwap(last, 0) {
 			p.done <- struct{}{}
 		}
 	}
 }
 
-// await returns when a job after last has started. A wake may be one for the job before: this worker has done that and parked again before
-// start, whose thread did not run, came to it. Meanwhile s is asked for.
-func (p *Pool) await(w int, last uint64, s *stream) {
-	for range p.spin {
-		if p.seq.Load() != last {
-			return
+// join makes the caller one of the workers of a job after last, if there is one to be joined, and returns its number.
+func (p *Pool) join(last uint64) (job uint64, ok bool) {
+	for {
+		v := p.state.Load()
+		if v&open == 0 || v>>jobNumber == last {
+			return 0, false
 		}
-		s.ask()
+		if p.state.CompareAndSwap(v, v+1) {
+			return v >> jobNumber, true
+		}
 	}
-	for p.seq.Load() == last {
+}
+
+// await joins a job after last. Meanwhile s is asked for. A wake may be one for a job that is over, or that this worker has done already.
+func (p *Pool) await(w int, last uint64, s *stream) (job uint64) {
+	for {
+		for range p.spin {
+			if job, ok := p.join(last); ok {
+				return job
+			}
+			s.ask()
+		}
 		p.parked[w].Store(true)
-		if p.seq.Load() == last || !p.parked[w].CompareAndSwap(true, false) {
+		job, ok := p.join(last)
+		if !ok || !p.parked[w].CompareAndSwap(true, false) {
 			<-p.wake[w]
+		}
+		if ok {
+			return job
 		}
 	}
 }

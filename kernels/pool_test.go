@@ -102,3 +102,18 @@ func TestPoolLateWake(t *testing.T) {
 		t.Fatalf("%d tasks ran, want 10000", n.Load())
 	}
 }
+
+// TestPoolNobodyComes: a job ends without a worker that never joins it, as when its thread does not run.
+func TestPoolNobodyComes(t *testing.T) {
+	p := newSerial(3)
+	p.spin, p.done = spins, make(chan struct{}, 1)
+	p.parked, p.wake = make([]atomic.Bool, 3), make([]chan struct{}, 3)
+	n := 0
+	for range 3 {
+		p.Run(5, func(_, _ int) { n++ })
+		p.deal(5, func(_, _ int) { n++ })
+	}
+	if n != 30 {
+		t.Fatalf("%d tasks ran, want 30", n)
+	}
+}
