@@ -63,5 +63,8 @@ func cpuFeatures() []string {
 			names = append(names, f.name)
 		}
 	}
+	if cpu.X86.HasAVX512VNNI {
+		names = append(names, "avx512_vnni")
+	}
 	return names
 }
