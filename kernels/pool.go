@@ -39,11 +39,11 @@ type Pool struct {
 	asked    stream   // by the caller of Run
 }
 
-// Parts of Pool.state; the number of the job is above them.
+// Parts of Pool.state; the number of the job is above them, in 48 bits: it never comes round to 0, which stands for none.
 const (
-	inJob     = 1<<31 - 1 // workers that have joined and not left
-	open      = 1 << 31   // more may join
-	jobNumber = 32        // shift
+	inJob     = 1<<15 - 1 // workers that have joined and not left
+	open      = 1 << 15   // more may join
+	jobNumber = 16        // shift
 )
 
 // spins is how often a worker polls before it parks, about 40 ns each.
@@ -62,11 +62,11 @@ func NewPool(workers int) *Pool {
 }
 
 func newPool(workers, spin int) *Pool {
-	p := newSerial(workers)
+	p := newSerial(min(workers, inJob))
 	p.spin = spin
 	p.done = make(chan struct{}, 1)
-	p.parked, p.wake = make([]atomic.Bool, workers), make([]chan struct{}, workers)
-	for w := 1; w < workers; w++ {
+	p.parked, p.wake = make([]atomic.Bool, p.workers), make([]chan struct{}, p.workers)
+	for w := 1; w < p.workers; w++ {
 		p.wake[w] = make(chan struct{}, 1)
 		go p.worker(w)
 	}
