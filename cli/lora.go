@@ -120,7 +120,8 @@ func (j *job) train(ctx context.Context, show *progress) (*train.Result, error) 
 	}
 	before := debug.SetMemoryLimit(limit)
 	defer func() {
-		if j.Memory == 0 { // nobody set a limit: what comes after training has not been planned
+		debug.FreeOSMemory() // garbage of what comes after training may grow as large as what is in use
+		if j.Memory == 0 {   // nobody set a limit: that has not been planned
 			debug.SetMemoryLimit(before)
 		}
 	}()

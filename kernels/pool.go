@@ -121,6 +121,12 @@ func (p *Pool) run(tasks int, f func(worker, task int)) {
 	p.start(f)
 	p.claim(0, f, tasks)
 	p.asked.follow(p.ahead, 0)
+	p.finish()
+	p.job = nil // lets go of what f holds: a model's activations
+}
+
+// finish waits until the workers that have joined the job have done what they took.
+func (p *Pool) finish() {
 	job := p.state.And(^uint64(open)) >> jobNumber // what is left to do is in hands
 	for range p.spin {
 		if p.state.Load()&inJob == 0 {

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"weak"
 )
 
 func TestPoolRunsEachTaskOnce(t *testing.T) {
@@ -115,5 +116,19 @@ func TestPoolNobodyComes(t *testing.T) {
 	}
 	if n != 30 {
 		t.Fatalf("%d tasks ran, want 30", n)
+	}
+}
+
+// TestPoolLetsGo: what the last job worked on is not kept alive by the pool.
+func TestPoolLetsGo(t *testing.T) {
+	p := newPool(2, spins)
+	defer p.Close()
+	used := func() weak.Pointer[[1 << 20]byte] {
+		x := new([1 << 20]byte)
+		p.Run(4, func(_, task int) { x[task] = 1 })
+		return weak.Make(x)
+	}()
+	if runtime.GC(); used.Value() != nil {
+		t.Error("memory of the last job is still in use")
 	}
 }
