@@ -59,7 +59,7 @@ func matrix(t qtype.Type, rows, cols int) (kernels.Matrix, error) {
 	return kernels.Matrix{Rows: rows, Cols: cols, Data: b, Codec: t.Codec()}, err
 }
 
-// kernels measures products of the sizes of SmolLM2-135M, of every stored type, of integers, of one row, and attention.
+// kernels measures products of the sizes of SmolLM2-135M, of every stored type, of integers, of one row, and what is made of products.
 func (b *bencher) kernels() error {
 	for _, s := range [][3]int{{512, 576, 1536}, {2048, 576, 1536}, {2048, 1536, 576}, {512, 576, 49152}} {
 		if err := b.gemm(qtype.BF16, "bf16", s, arithmetic); err != nil {
@@ -100,7 +100,7 @@ func (b *bencher) kernels() error {
 			return err
 		}
 	}
-	return b.attention(2048)
+	return b.fused()
 }
 
 // gemm measures one product; that of one row is bound by reading. With a name of int8/ it multiplies integers.
@@ -131,28 +131,5 @@ func (b *bencher) gemm(t qtype.Type, name string, s [3]int, of ceiling) error {
 		unit = "GOP/s"
 	}
 	b.add(name, unit, took, ops/1e9, ops, of, 0)
-	return nil
-}
-
-// attention measures causal attention of n tokens, 9 heads over 3 of keys, 64 wide: two products forward, five backward.
-func (b *bencher) attention(n int) error {
-	const h, kv, d = 9, 3, 64
-	b.raise(arithmetic)
-	a := kernels.Attention{H: h, K: kv, D: d, Scale: 0.125}
-	q, k, v, do := normals(n*h*d), normals(n*kv*d), normals(n*kv*d), normals(n*h*d)
-	o, lse, start := make([]float32, n*h*d), make([]float32, n*h), make([]int32, n)
-	scratch := make([]float32, max(a.Scratch(n, n), a.BackwardScratch(n)))
-	took, err := b.repeat(func() error { a.Forward(b.Pool, o, lse, q, k, v, start, 0, scratch); return nil })
-	if err != nil {
-		return err
-	}
-	product := 2 * float64(n) * float64(n+1) / 2 * h * d
-	b.add(fmt.Sprintf("attention/forward/%d", n), "GFLOP/s", took, 2*product/1e9, 2*product, arithmetic, 0)
-	dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
-	took, err = b.repeat(func() error { a.Backward(b.Pool, dq, dk, dv, q, k, v, o, lse, do, start, scratch); return nil })
-	if err != nil {
-		return err
-	}
-	b.add(fmt.Sprintf("attention/backward/%d", n), "GFLOP/s", took, 5*product/1e9, 5*product, arithmetic, 0)
 	return nil
 }
