@@ -44,10 +44,11 @@ func Floats(x []float32, rows, cols int) Matrix {
 	return m
 }
 
-// rowBytes is the bytes of n values; stride the bytes from row to row.
+// rowBytes is the bytes of n values.
 func (m *Matrix) rowBytes(n int) int { return (n + m.Block - 1) / m.Block * m.Bytes }
 
-func (m *Matrix) stride() int {
+// RowStride is the bytes from row to row.
+func (m *Matrix) RowStride() int {
 	if m.Stride != 0 {
 		return m.Stride
 	}
@@ -57,7 +58,7 @@ func (m *Matrix) stride() int {
 // span is the bytes of columns [c0, c1) of a row, and how many values before c0 its first block holds.
 func (m *Matrix) span(row, c0, c1 int) (src []byte, skip int) {
 	b0, b1 := c0/m.Block, (c1+m.Block-1)/m.Block
-	at := row * m.stride()
+	at := row * m.RowStride()
 	return m.Data[at+b0*m.Bytes : at+b1*m.Bytes], c0 - b0*m.Block
 }
 
@@ -68,7 +69,7 @@ func (m *Matrix) check(what string, rows, cols int) {
 		panic("kernels: " + what + ": no codec")
 	case m.Rows != rows || m.Cols != cols:
 		panic("kernels: " + what + ": shape does not fit the product")
-	case rows > 0 && cols > 0 && len(m.Data) < (rows-1)*m.stride()+m.rowBytes(cols):
+	case rows > 0 && cols > 0 && len(m.Data) < (rows-1)*m.RowStride()+m.rowBytes(cols):
 		panic("kernels: " + what + ": data shorter than the shape")
 	}
 }

@@ -126,19 +126,10 @@ func (m *multiply) foresee() {
 func (m *multiply) rowsFrom(task int) stream {
 	i := m.outOf(task)
 	b := &m.x.Outs[i].B
-	from := (task - m.outs[i].first) * m.cols * b.stride()
+	from := (task - m.outs[i].first) * m.cols * b.RowStride()
 	if from >= len(b.Data) {
 		return stream{}
 	}
 	at := uintptr(unsafe.Pointer(&b.Data[from]))
 	return stream{at, at + uintptr(min(aheadBytes, len(b.Data)-from))}
-}
-
-// outOf is the Out a task belongs to.
-func (m *multiply) outOf(task int) int {
-	i := len(m.outs) - 1
-	for m.outs[i].first > task {
-		i--
-	}
-	return i
 }

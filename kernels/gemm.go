@@ -48,7 +48,8 @@ type engine struct {
 	lanes     func(rows int, t *laneArgs)
 	laneSums  int
 	asks      int
-	mostLanes int // most rows of A that go this way
+	mostLanes int  // most rows of A that go this way
+	inPlace   bool // lanes reads B anywhere, not only as it was opened
 }
 
 // units is how many units n values take.
@@ -363,6 +364,15 @@ func (m *multiply) packColumns(j, k0, k1, r0, r1 int) {
 			e.packAT(unsafe.Add(m.panelA(j, r), skip), m.depth(j)*panelRows*4, unsafe.Pointer(&x.A[k*x.M+c]), 4*x.M, cols, min(depths, k1-k))
 		}
 	}
+}
+
+// outOf is the Out a task belongs to.
+func (m *multiply) outOf(task int) int {
+	i := len(m.outs) - 1
+	for m.outs[i].first > task {
+		i--
+	}
+	return i
 }
 
 // runTask computes one task: a group of columns, a chunk of rows.

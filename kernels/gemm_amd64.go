@@ -5,8 +5,8 @@ package kernels
 import "unsafe"
 
 var (
-	bf16Engine = engine{per: 2, deep: 512, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16, lanes: lanesBF16, laneSums: 384, asks: 4, mostLanes: 144}
-	f32Engine  = engine{per: 1, deep: 512, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats, lanes: lanesF32, laneSums: 384, asks: 4, mostLanes: 144}
+	bf16Engine = engine{per: 2, deep: 512, nr: 64, unit: 16, tile: tileBF16, packA: packACvt, packAT: packATBF16, packB: packBBF16, packN: packNBF16, lanes: lanesBF16, laneSums: 384, asks: 4, mostLanes: 144, inPlace: true}
+	f32Engine  = engine{per: 1, deep: 512, nr: 64, unit: 16, tile: tileF32, packA: packAF32, packAT: packATFloats, packB: packBFloats, packN: packNFloats, lanes: lanesF32, laneSums: 384, asks: 4, mostLanes: 144, inPlace: true}
 	avx2Engine = engine{per: 1, deep: 640, nr: 16, unit: 8, tile: tileAVX2, packA: packAAVX2, packAT: packATPlain, packB: packBAVX2, packN: packNPlain, lanes: lanesAVX2, laneSums: 96, asks: 12, mostLanes: 48}
 )
 

@@ -3,9 +3,9 @@ package kernels
 import "unsafe"
 
 // The product of some rows (answers that grow together, passes over short texts): transposing B into panels would cost as much as
-// multiplying. Rows of A are the lanes of the register tile instead, so that B is used as it is stored: some columns are opened to
-// float32, row by row of B, one block of K deep, and every value is broadcast to the rows. Blocks and the order of sums are those of the
-// blocked product, so that a row of C has the same bits either way.
+// multiplying. Rows of A are the lanes of the register tile instead, so that B is used row by row: where it lies, or some columns opened to
+// units of a product, one block of K deep, and every unit is broadcast to the rows. Blocks and the order of sums are those of the blocked
+// product, so that a row of C has the same bits either way.
 
 const (
 	laneStride = 912 // units from column to column of an opened block; no power of two, which would share a set of the cache
@@ -146,7 +146,7 @@ func (m *multiply) runLanes(worker, task int) {
 			t := laneArgs{kd: e.units(k1 - k0), scale: o.scale(), bStep: 4 * laneStride, b2Step: 4 * laneStride}
 			if n == tile && e.readsPlace(&o.B, n, k1-k0) {
 				src, _ := o.B.span(c, k0, k1)
-				t.b, t.bStep = unsafe.Pointer(&src[0]), o.B.stride()
+				t.b, t.bStep = unsafe.Pointer(&src[0]), o.B.RowStride()
 			} else {
 				t.b = unsafe.Pointer(&w.rows[0])
 				w.open(e, &o.B, c, n, k0, k1, 0)
@@ -166,13 +166,13 @@ func (m *multiply) runLanes(worker, task int) {
 
 // readsPlace tells whether the tile reads n values of some rows of x where they lie.
 func (e *engine) readsPlace(x *Matrix, columns, n int) bool {
-	return n > 0 && e.unit == 16 && (x.Codec == F32 && e.per == 1 || x.Codec == BF16 && e.per == 2 && n%2 == 0) && !crowded(columns, x.stride())
+	return n > 0 && e.inPlace && (x.Codec == F32 && e.per == 1 || x.Codec == BF16 && e.per == 2 && n%2 == 0) && !crowded(columns, x.RowStride())
 }
 
 // ahead is where the memory of the next rows begins, of which a block of K from k0 on asks for its share, and how many bytes of it n values
 // take.
 func (x *Matrix) ahead(row, rows, k0, n int) (at uintptr, step int) {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(row*x.stride()+rows*x.rowBytes(k0)), n * x.Bytes / x.Block
+	return uintptr(unsafe.Pointer(unsafe.SliceData(x.Data))) + uintptr(row*x.RowStride()+rows*x.rowBytes(k0)), n * x.Bytes / x.Block
 }
 
 // laneTiles multiplies n opened columns with all rows.
@@ -244,7 +244,7 @@ func (w *panels) open(e *engine, x *Matrix, row, n, k0, k1, at int) {
 func (w *panels) openWords(x *Matrix, row, n, k0, k1, at int) {
 	if fast, block := fastWords(x.Codec); fast != nil && (k1-k0)%block == 0 {
 		src, _ := x.span(row, k0, k1)
-		fast((*uint16)(unsafe.Pointer(&w.rows[at])), 2*laneStride, &src[0], x.stride(), (k1-k0)/block, n)
+		fast((*uint16)(unsafe.Pointer(&w.rows[at])), 2*laneStride, &src[0], x.RowStride(), (k1-k0)/block, n)
 		return
 	}
 	for i := range n {
@@ -263,7 +263,7 @@ func (w *panels) openFloats(x *Matrix, row, n, k0, k1, at int) {
 	}
 	if whole > 0 {
 		src, _ := x.span(row, k0, k0+whole)
-		fast((*float32)(unsafe.Pointer(&w.rows[at])), laneStride, &src[0], x.stride(), whole/block, n)
+		fast((*float32)(unsafe.Pointer(&w.rows[at])), laneStride, &src[0], x.RowStride(), whole/block, n)
 	}
 	if k0 += whole; k0 == k1 {
 		return

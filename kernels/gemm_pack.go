@@ -69,7 +69,7 @@ func (s *source) packDepths(x *Matrix, k0, k1, at int) {
 	if words {
 		size = 2
 	}
-	rows, stride := k1-k0, x.stride()
+	rows, stride := k1-k0, x.RowStride()
 	fast, block := fastWords(x.Codec)
 	if !words || direct || block != x.Block {
 		fast = nil
@@ -101,7 +101,7 @@ func (s *source) packDepths(x *Matrix, k0, k1, at int) {
 // more calls than work one by one.
 func decodeRows(fast wordRows, buf unsafe.Pointer, stride int, x *Matrix, r, n, c0, c1 int) unsafe.Pointer {
 	src, skip := x.span(r, c0, c1)
-	fast((*uint16)(buf), stride/2, &src[0], x.stride(), len(src)/x.Bytes, n)
+	fast((*uint16)(buf), stride/2, &src[0], x.RowStride(), len(src)/x.Bytes, n)
 	return unsafe.Add(buf, 2*skip)
 }
 
@@ -115,7 +115,7 @@ func (s *source) row(x *Matrix, words bool, buf unsafe.Pointer, r, c0, c1 int) u
 		return unsafe.Pointer(&src[0])
 	}
 	if r+1 < x.Rows { // decoding takes no longer than memory: the next row is asked for meanwhile
-		askRows(unsafe.Add(unsafe.Pointer(&src[0]), x.stride()), 0, len(src), 1)
+		askRows(unsafe.Add(unsafe.Pointer(&src[0]), x.RowStride()), 0, len(src), 1)
 	}
 	n := len(src) / x.Bytes * x.Block
 	if !words {

@@ -69,7 +69,7 @@ func (m *multiply) planVec() {
 	for i := range m.x.Outs {
 		all += m.x.Outs[i].N
 	}
-	m.cols = min(max(min(all/8, vecBytes/max(m.x.Outs[0].B.stride(), 1))&^3, 8), vecTask)
+	m.cols = min(max(min(all/8, vecBytes/max(m.x.Outs[0].B.RowStride(), 1))&^3, 8), vecTask)
 	m.outs, m.tasks = m.outs[:0], 0
 	for i := range m.x.Outs {
 		o := &m.x.Outs[i]
@@ -106,7 +106,7 @@ func (m *multiply) runVec(worker, task int) {
 		src, _ := o.B.span(n0, 0, x.K)
 		for r := range x.M { // what a task has of B stays in a cache
 			codes, pairs := m.wordRow(r)
-			words(&w.sums[r*vecTask], codes, pairs, unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
+			words(&w.sums[r*vecTask], codes, pairs, unsafe.Pointer(&src[0]), o.B.RowStride(), x.K/o.B.Block, n1-n0)
 		}
 	} else {
 		w.products(x, x.A, x.K, &o.B, m.outs[i].fused, n0, n1)
@@ -153,7 +153,7 @@ func (w *panels) products(x *Product, a []float32, k int, b *Matrix, fused *[4]f
 	case fused != nil:
 		src, _ := b.span(n0, 0, k)
 		for r := 0; r < x.M; r += 4 {
-			fused[min(4, x.M-r)-1](&w.sums[r*vecTask], vecTask, &a[r*k], k, unsafe.Pointer(&src[0]), b.stride(), k/b.Block, n1-n0)
+			fused[min(4, x.M-r)-1](&w.sums[r*vecTask], vecTask, &a[r*k], k, unsafe.Pointer(&src[0]), b.RowStride(), k/b.Block, n1-n0)
 		}
 	default:
 		w.decodedProducts(x, a, k, b, n0, n1)
@@ -163,7 +163,7 @@ func (w *panels) products(x *Product, a []float32, k int, b *Matrix, fused *[4]f
 // decodedProducts is products by way of decoded rows.
 func (w *panels) decodedProducts(x *Product, a []float32, k int, b *Matrix, n0, n1 int) {
 	word := b.Codec == BF16 || b.Codec != F32 && b.BF16 != nil && engineFor(x.Exact).per == 2 // elsewhere float32 is as near
-	step, stride := n1-n0, b.stride()
+	step, stride := n1-n0, b.RowStride()
 	if direct := b.Codec == F32 || b.Codec == BF16; !direct {
 		size := 4
 		if word {

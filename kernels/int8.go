@@ -343,7 +343,7 @@ func (m *intMultiply) dots(worker, task int) {
 		if p.codec.kind.group == 16 {
 			sums = sums16
 		}
-		p.codec.dots[min(4, x.M-r)-1](&w.sums[r*vecTask], vecTask, q, scales, sums, ldx, unsafe.Pointer(&src[0]), o.B.stride(), x.K/o.B.Block, n1-n0)
+		p.codec.dots[min(4, x.M-r)-1](&w.sums[r*vecTask], vecTask, q, scales, sums, ldx, unsafe.Pointer(&src[0]), o.B.RowStride(), x.K/o.B.Block, n1-n0)
 	}
 	for r := range x.M {
 		storeRow(o, r, n0, w.sums[r*vecTask:][:n1-n0])

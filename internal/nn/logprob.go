@@ -266,24 +266,29 @@ func (t *tileRun) run(outs int) {
 			}
 		}
 	}
-	for i := 0; i < h.n; {
-		for t.m = 0; t.m < h.tile && i < h.n; i++ {
-			if label := a.Int[1][i]; label >= 0 {
-				if int(label) >= h.v {
-					panic(fmt.Sprintf("nn: logprob: label %d of token %d is outside a vocabulary of %d", label, i, h.v))
-				}
-				t.rows[t.m] = int32(i)
-				t.m++
-			}
+	labels := a.Int[1]
+	for i := h.labelled(labels, 0); i < h.n; {
+		for t.m = 0; t.m < h.tile && i < h.n; i = h.labelled(labels, i+1) {
+			t.rows[t.m] = int32(i)
+			t.m++
 		}
-		if t.m > 0 {
-			t.logits()
-			a.Pool.Run(t.m, t.task)
-			if t.grads != nil {
-				t.backward()
-			}
+		t.logits()
+		a.Pool.Run(t.m, t.task)
+		if t.grads != nil {
+			t.backward()
 		}
 	}
+}
+
+// labelled is the first token from i on that has a label, or the number of tokens.
+func (h *head) labelled(labels []int32, i int) int {
+	for i < h.n && labels[i] < 0 {
+		i++
+	}
+	if i < h.n && int(labels[i]) >= h.v {
+		panic(fmt.Sprintf("nn: logprob: label %d of token %d is outside a vocabulary of %d", labels[i], i, h.v))
+	}
+	return i
 }
 
 // logits fills z.

@@ -1,7 +1,6 @@
 package nn
 
 import (
-	"fmt"
 	"math"
 
 	"tune/internal/graph"
@@ -98,10 +97,8 @@ func (o *logProbFrozen) Host(a *graph.Args) func() {
 		for _, x := range a.Out {
 			clear(x)
 		}
-		for i := 0; i < o.n; {
-			if i = t.fill(i); t.m == 0 {
-				continue
-			}
+		for i := o.labelled(a.Int[1], 0); i < o.n; {
+			i = t.fill(i)
 			gather()
 			for t.v0 = 0; t.v0 < o.v; t.v0 = t.v1 {
 				t.v1 = min(o.v, t.v0+o.columns)
@@ -114,17 +111,12 @@ func (o *logProbFrozen) Host(a *graph.Args) func() {
 	}
 }
 
-// fill begins a tile with the labelled tokens from i on and returns the first that is left.
+// fill begins a tile with the labelled tokens from i, which is one, on and returns the first that is left.
 func (t *frozenRun) fill(i int) int {
-	for t.m = 0; t.m < t.o.tile && i < t.o.n; i++ {
-		label := t.a.Int[1][i]
-		if int(label) >= t.o.v {
-			panic(fmt.Sprintf("nn: logprob: label %d of token %d is outside a vocabulary of %d", label, i, t.o.v))
-		}
-		if label >= 0 {
-			t.row[t.m] = frozenRow{token: int32(i), label: label, top: -math.MaxFloat32}
-			t.m++
-		}
+	labels := t.a.Int[1]
+	for t.m = 0; t.m < t.o.tile && i < t.o.n; i = t.o.labelled(labels, i+1) {
+		t.row[t.m] = frozenRow{token: int32(i), label: labels[i], top: -math.MaxFloat32}
+		t.m++
 	}
 	return i
 }
@@ -137,7 +129,7 @@ func (t *frozenRun) gather(i int) {
 // weights are the rows of W that belong to the columns.
 func (t *frozenRun) weights() kernels.Matrix {
 	w := t.o.p.w.m
-	w.Rows, w.Data = t.v1-t.v0, w.Data[t.v0*rowBytes(&w):]
+	w.Rows, w.Data = t.v1-t.v0, w.Data[t.v0*w.RowStride():]
 	return w
 }
 

@@ -127,16 +127,8 @@ func (v vector) of(a *graph.Args) []float32 {
 // decodeRow writes row r of m as float32 to dst (Cols).
 func decodeRow(m *kernels.Matrix, r int, dst []float32) {
 	n := (m.Cols + m.Block - 1) / m.Block * m.Bytes
-	at := r * rowBytes(m)
+	at := r * m.RowStride()
 	m.F32(dst, m.Data[at:at+n])
-}
-
-// rowBytes is the bytes from row to row of m.
-func rowBytes(m *kernels.Matrix) int {
-	if m.Stride != 0 {
-		return m.Stride
-	}
-	return (m.Cols + m.Block - 1) / m.Block * m.Bytes
 }
 
 // grain is about how many values a task handles.

@@ -123,3 +123,13 @@ func (a *asm) cvt2(d, hi, lo int) {
 func (a *asm) cvt1(d, s int) {
 	a.evex(fmt.Sprintf("VCVTNEPS2BF16 Z%d, Y%d", s, d), 0x72, 2, d, 0, s)
 }
+
+// shift moves the bits of the words of Y[r] to the left, or right when by is negative.
+func (a *asm) shift(by, r int) {
+	switch {
+	case by > 0:
+		a.i("VPSLLW $%d, Y%d, Y%d", by, r, r)
+	case by < 0:
+		a.i("VPSRLW $%d, Y%d, Y%d", -by, r, r)
+	}
+}

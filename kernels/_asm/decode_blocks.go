@@ -207,9 +207,7 @@ func tq10(a *asm) {
 	a.i("VMOVUPS ·fromMinus1(SB), Z30; VMOVDQU32 ·powers3(SB), Z29; VMOVDQU32 ·powers27(SB), Z28; VMOVDQU32 ·powers81(SB), Z27")
 	a.words(3, 26)
 	a.label("loop")
-	a.half("52(SI)", 0)
-	a.i("VMULPS Z30, Z0, Z0")
-	a.cvt2(0, 0, 0)
+	a.scaled("52(SI)")
 	trit := func(x, at int) { a.i("VPMULHUW Z26, Z%d, Z4; VPERMW Z0, Z4, Z4; VMOVDQU32 Z4, %d(DI)", x, 2*at) }
 	a.i("VPMOVZXBW (SI), Z1; VPSLLW $8, Z1, Z1")
 	for n := range 5 {
@@ -228,14 +226,19 @@ func tq10(a *asm) {
 	a.next(54, 256)
 }
 
+// scaled leaves the values in Z30 times the half at addr in Z0, as 16 words twice.
+func (a *asm) scaled(addr string) {
+	a.half(addr, 0)
+	a.i("VMULPS Z30, Z0, Z0")
+	a.cvt2(0, 0, 0)
+}
+
 // tq20: 64 bytes, bits 2n of 32 hold 32 values, d f16. The four values of a code are repeated, so that other bits do not matter.
 func tq20(a *asm) {
 	a.blockDecoder("TQ2_0", 0)
 	a.i("VMOVUPS ·fromMinus1(SB), Z30")
 	a.label("loop")
-	a.half("64(SI)", 0)
-	a.i("VMULPS Z30, Z0, Z0")
-	a.cvt2(0, 0, 0)
+	a.scaled("64(SI)")
 	for g := range 8 {
 		if g%4 == 0 {
 			a.i("VPMOVZXBW %d(SI), Z1", 8*g)
@@ -266,9 +269,7 @@ func q20(a *asm) {
 	a.blockDecoder("Q2_0", 0)
 	a.i("VMOVUPS ·fromMinus1(SB), Z30; VMOVDQU32 ·byteLow(SB), Z29; VMOVDQU32 ·shifts2(SB), Z28")
 	a.label("loop")
-	a.half("(SI)", 0)
-	a.i("VMULPS Z30, Z0, Z0")
-	a.cvt2(0, 0, 0)
+	a.scaled("(SI)")
 	for h := range 2 {
 		a.i("VPBROADCASTQ %d(SI), Z1; VPSHUFB Z29, Z1, Z1; VPSRLVW Z28, Z1, Z1; VPERMW Z0, Z1, Z1; VMOVDQU32 Z1, %d(DI)", 2+8*h, 64*h)
 	}

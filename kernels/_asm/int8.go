@@ -61,7 +61,6 @@ func integers(a *asm) {
 	roundPanel(a)
 	vnniTiles(a)
 	storeLines(a)
-	intPeak(a)
 	intTypes(a)
 }
 
@@ -259,34 +258,6 @@ func storeTile(a *asm) {
 	a.i("ADDQ $256, SI; ADDQ $32, DI; TESTQ BX, BX; JZ next; ADDQ $32, BX")
 	a.label("next")
 	a.i("SUBQ $8, CX; JNZ loop")
-	a.ret()
-}
-
-// intPeak emits the ceilings of the integer products, on registers: with AVX2 the multiplication and one addition for it.
-func intPeak(a *asm) {
-	a.fn("does 6 independent multiplications of 32 bytes, n times.", "peakInt8", "n int", 8, 0)
-	a.i("MOVQ n+0(FP), CX")
-	for r := range 16 {
-		a.i("VXORPS Y%d, Y%d, Y%d", r, r, r)
-	}
-	a.i("PCALIGN $64")
-	a.label("loop")
-	for r := range 6 {
-		a.i("VPMADDUBSW Y14, Y15, Y%d; VPADDW Y%d, Y%d, Y%d", 6+r, 6+r, r, r)
-	}
-	a.i("DECQ CX; JNZ loop")
-	a.ret()
-	a.fn("does 16 independent multiply-adds of 64 bytes, n times.", "peakVNNI", "n int", 8, 0)
-	a.i("MOVQ n+0(FP), CX")
-	for r := range 18 {
-		a.i("VPXORD Z%d, Z%d, Z%d", r, r, r)
-	}
-	a.i("PCALIGN $64")
-	a.label("loop")
-	for r := range 16 {
-		a.i("VPDPBUSD Z16, Z17, Z%d", r)
-	}
-	a.i("DECQ CX; JNZ loop")
 	a.ret()
 }
 

@@ -266,11 +266,7 @@ func (d *intDot) q4k() {
 		d.i("VPAND Y15, Y10, Y10")
 		if five {
 			d.i("VMOVDQU %s, Y11", d.src(16))
-			if g < 4 {
-				d.i("VPSLLW $%d, Y11, Y11", 4-g)
-			} else if g > 4 {
-				d.i("VPSRLW $%d, Y11, Y11", g-4)
-			}
+			d.shift(4-g, 11)
 			d.i("VPAND ·int8Sixteen(SB), Y11, Y11; VPOR Y11, Y10, Y10")
 		}
 		if d.m == 0 {
@@ -312,11 +308,7 @@ func (d *intDot) q3k() {
 	d.sixteenths(func(g int) {
 		d.crumbs(32, g)
 		d.i("VMOVDQU %s, Y11", d.src(0))
-		if g < 2 {
-			d.i("VPSLLW $%d, Y11, Y11", 2-g)
-		} else if g > 2 {
-			d.i("VPSRLW $%d, Y11, Y11", g-2)
-		}
+		d.shift(2-g, 11)
 		d.i("VPAND ·int8Four(SB), Y11, Y11; VPOR Y11, Y10, Y10")
 	})
 }

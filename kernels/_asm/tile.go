@@ -165,13 +165,15 @@ func peaks(a *asm) {
 		{"peakBF16", 16, func(r int) { a.dpbf16(r, 30, 31) }},
 		{"peakF32", 16, func(r int) { a.i("VFMADD231PS Z30, Z31, Z%d", r) }},
 		{"peakAVX2", 12, func(r int) { a.i("VFMADD231PS Y14, Y15, Y%d", r) }},
+		{"peakVNNI", 16, func(r int) { a.i("VPDPBUSD Z30, Z31, Z%d", r) }},
+		{"peakInt8", 6, func(r int) { a.i("VPMADDUBSW Y14, Y15, Y%d; VPADDW Y%d, Y%d, Y%d", 6+r, 6+r, r, r) }}, // one addition for each
 	} {
 		a.fn(fmt.Sprintf("does %d independent multiply-adds of full vectors, n times.", p.accs), p.name, "n int", 8, 0)
 		a.i("MOVQ n+0(FP), CX")
 		for r := range 16 {
 			a.i("VXORPS Y%d, Y%d, Y%d", r, r, r)
 		}
-		if p.name != "peakAVX2" {
+		if p.name != "peakAVX2" && p.name != "peakInt8" {
 			for r := 16; r < 32; r++ {
 				a.i("VPXORD Z%d, Z%d, Z%d", r, r, r)
 			}

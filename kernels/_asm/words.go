@@ -44,7 +44,7 @@ func words16(a *asm) {
 	var rows strings.Builder
 	for _, t := range types {
 		d := &wordDot{asm: a, wordType: t}
-		d.function()
+		a.rowDots(t, "words", "", wordFrame, d)
 		fmt.Fprintf(&rows, "\ttype%s: words%s,\n", t.name, t.name)
 	}
 	fmt.Fprintf(&a.g, "\n// wordDots is, by type, the product of a row rounded to 16 bits with blocks as they lie.\nvar wordDots = [numStored]wordProduct{\n%s}\n", rows.String())
@@ -67,10 +67,36 @@ func roundWords(a *asm) {
 	a.ret()
 }
 
-func (d *wordDot) function() {
-	d.fn(fmt.Sprintf("is y[r] = sum of x[k]*w[r][k] for r < rows over n > 0 blocks of %s; stride in bytes.", d.wordType.name), "words"+d.wordType.name,
-		"y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int", 56, wordFrame)
-	d.i("MOVQ y+0(FP), DI; MOVQ stride+32(FP), R12; LEAQ (R12)(R12*2), R13")
+// rowDot is how the product of a rounded row with rows of w is made: rows multiplies n of them, whose sums joined leaves in the lanes of X0.
+type rowDot interface {
+	constants()
+	rows(n int)
+	joined(n int)
+}
+
+// rowDots emits the product of a rounded row with stored blocks, four rows of w at a time and then one by one: DI y, R12 and R13 the bytes
+// of one and three rows of w.
+func (a *asm) rowDots(t wordType, prefix, wrote string, frame int, d rowDot) {
+	a.fn(fmt.Sprintf("is y[r] = sum of x[k]*w[r][k] for r < rows over n > 0 blocks of %s; stride in bytes%s.", t.name, wrote), prefix+t.name,
+		"y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int", 56, frame)
+	a.i("MOVQ y+0(FP), DI; MOVQ stride+32(FP), R12; LEAQ (R12)(R12*2), R13")
+	d.constants()
+	a.label("four")
+	a.i("SUBQ $4, rows+48(FP); JLT few")
+	d.rows(4)
+	d.joined(4)
+	a.i("VMOVUPS X0, (DI); ADDQ $16, DI; LEAQ (R12*4), AX; ADDQ AX, w+24(FP); JMP four")
+	a.label("few")
+	a.i("ADDQ $4, rows+48(FP); JZ end")
+	a.label("one")
+	d.rows(1)
+	d.joined(1)
+	a.i("VMOVSS X0, (DI); ADDQ $4, DI; ADDQ R12, w+24(FP); DECQ rows+48(FP); JNZ one")
+	a.label("end")
+	a.ret()
+}
+
+func (d *wordDot) constants() {
 	d.wordwise(15, 15)
 	if d.wordType.name == "Q6_K" {
 		d.wordwise(0x30, 14)
@@ -79,22 +105,15 @@ func (d *wordDot) function() {
 		d.wordwise(16, 14)
 		d.i("VMOVDQU ·wordBits(SB), Y13")
 	}
-	d.label("four")
-	d.i("SUBQ $4, rows+48(FP); JLT few")
-	d.rows(4)
-	d.i("VHADDPS Y1, Y0, Y0; VHADDPS Y3, Y2, Y2; VHADDPS Y2, Y0, Y0; VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0")
+}
+
+func (d *wordDot) joined(n int) {
+	if n == 4 {
+		d.i("VHADDPS Y1, Y0, Y0; VHADDPS Y3, Y2, Y2; VHADDPS Y2, Y0, Y0; VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0")
+	} else {
+		d.i("VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0; VHADDPS X0, X0, X0; VHADDPS X0, X0, X0")
+	}
 	d.minima()
-	d.i("VMOVUPS X0, (DI); ADDQ $16, DI")
-	d.i("LEAQ (R12*4), AX; ADDQ AX, w+24(FP); JMP four")
-	d.label("few")
-	d.i("ADDQ $4, rows+48(FP); JZ end")
-	d.label("one")
-	d.rows(1)
-	d.i("VEXTRACTF128 $1, Y0, X1; VADDPS X1, X0, X0; VHADDPS X0, X0, X0; VHADDPS X0, X0, X0")
-	d.minima()
-	d.i("VMOVSS X0, (DI); ADDQ $4, DI; ADDQ R12, w+24(FP); DECQ rows+48(FP); JNZ one")
-	d.label("end")
-	d.ret()
 }
 
 // rows multiplies so many rows of w at a time, which leave their sums in registers from 0, and those of their minima in the odd lanes
@@ -228,16 +247,6 @@ func (d *wordDot) q4k() {
 // parted leaves the scales of eight groups of activations in Y5, their sums in Y6.
 func (d *wordDot) parted() {
 	d.i("VMOVUPS (R14), Y5; VMOVUPS 32(R14), Y6; VSHUFPS $0xdd, Y6, Y5, Y7; VSHUFPS $0x88, Y6, Y5, Y5; VPERMQ $0xd8, Y5, Y5; VPERMQ $0xd8, Y7, Y6")
-}
-
-// shift moves the bits of the words of Y[r] to the left, or right when by is negative.
-func (d *wordDot) shift(by, r int) {
-	switch {
-	case by > 0:
-		d.i("VPSLLW $%d, Y%d, Y%d", by, r, r)
-	case by < 0:
-		d.i("VPSRLW $%d, Y%d, Y%d", -by, r, r)
-	}
 }
 
 // q6k: 128 bytes of low nibbles, 64 bytes of high 2 bits, 16 int8 scales, half d.

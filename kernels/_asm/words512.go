@@ -83,7 +83,7 @@ func words512(a *asm) {
 	var names strings.Builder
 	for _, t := range types {
 		d := &split{asm: a, wordType: t}
-		d.function()
+		a.rowDots(t, "split", "; x and pairs are what roundSplit wrote", 0, d)
 		fmt.Fprintf(&names, "\ttype%s: split%s,\n", t.name, t.name)
 	}
 	fmt.Fprintf(&a.g, "\n// splitDots is, by type, the product of a row rounded to 16 bits, its bytes apart, with blocks as they lie.\nvar splitDots = [numStored]wordProduct{\n%s}\n", names.String())
@@ -117,26 +117,6 @@ func roundSplit(a *asm) {
 	}
 	a.i("ADDQ $128, SI; ADDQ $32, DI; ADDQ $32, R9; ADDQ $8, R8; ADDQ $8, R10; DECQ CX; JNZ loop")
 	a.ret()
-}
-
-func (d *split) function() {
-	d.fn(fmt.Sprintf("is y[r] = sum of x[k]*w[r][k] for r < rows over n > 0 blocks of %s; stride in bytes; x and pairs are what roundSplit wrote.", d.wordType.name), "split"+d.wordType.name,
-		"y *float32, x, pairs, w unsafe.Pointer, stride, n, rows int", 56, 0)
-	d.i("MOVQ y+0(FP), DI; MOVQ stride+32(FP), R12; LEAQ (R12)(R12*2), R13")
-	d.constants()
-	d.label("four")
-	d.i("SUBQ $4, rows+48(FP); JLT few")
-	d.rows(4)
-	d.joined(4)
-	d.i("VMOVUPS X0, (DI); ADDQ $16, DI; LEAQ (R12*4), AX; ADDQ AX, w+24(FP); JMP four")
-	d.label("few")
-	d.i("ADDQ $4, rows+48(FP); JZ end")
-	d.label("one")
-	d.rows(1)
-	d.joined(1)
-	d.i("VMOVSS X0, (DI); ADDQ $4, DI; ADDQ R12, w+24(FP); DECQ rows+48(FP); JNZ one")
-	d.label("end")
-	d.ret()
 }
 
 // has tells whether the type's name begins or ends so.
